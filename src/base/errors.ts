@@ -1,0 +1,44 @@
+/**
+ * What every error of Outrigger carries: a literal `name` and `code` that survive bundling, the operation that failed,
+ * and what a person can do about it. `cause` keeps the error underneath.
+ */
+export abstract class OutriggerError extends Error {
+  abstract override readonly name: string
+  /** Stable and machine-readable; documented in docs/errors.md. */
+  abstract readonly code: string
+  /** What to do about it, in one sentence; empty when the message says it all. */
+  readonly hint: string
+
+  constructor(message: string, options: { cause?: unknown; hint?: string } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.hint = options.hint ?? ''
+  }
+}
+
+/** The message of anything that was thrown, for logs and for people. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** The `code` of a system, driver or Outrigger error (`ENOSPC`, `ECONNREFUSED`, …), or undefined. */
+export function codeOf(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return undefined
+  return typeof error.code === 'string' ? error.code : undefined
+}
+
+/** Outrigger can't keep a message right now; nothing was kept. The publisher may try again after `retryAfterSeconds`. */
+export class UnavailableError extends OutriggerError {
+  override readonly name = 'UnavailableError'
+  override readonly code: 'journal_full' | 'journal_failed' | 'overloaded' | 'draining'
+  readonly retryAfterSeconds: number
+
+  constructor(
+    code: UnavailableError['code'],
+    message: string,
+    options: { retryAfterSeconds: number; cause?: unknown; hint?: string },
+  ) {
+    super(message, options)
+    this.code = code
+    this.retryAfterSeconds = options.retryAfterSeconds
+  }
+}
