@@ -1,0 +1,401 @@
+import type { Clock } from '../base/clock.ts'
+import { UnavailableError } from '../base/errors.ts'
+import type { Breaker } from '../base/resilience.ts'
+import { Backoff, CircuitOpenError, TimeoutError, withTimeout } from '../base/resilience.ts'
+import { decodeMessage, topicOf } from '../message/message-codec.ts'
+import { formatMessageId } from '../message/message-id.ts'
+import type { StoredMessage } from '../message/message.ts'
+import type { Broker, Delivered, OutgoingMessage } from './broker.ts'
+import { BrokerError } from './broker.ts'
+import type { QueuedRecord } from './lane-queue.ts'
+import { LaneQueue } from './lane-queue.ts'
+import type { DeadLetterBox, ReadableJournal, RecordBlock } from './ports.ts'
+import type { ReaderPool } from './reader-pool.ts'
+import type { DeadReceipt, DeliveredReceipt } from './receipt.ts'
+
+export interface LaneOptions {
+  readonly batchBytesMax: number
+  readonly batchMessagesMax: number
+  readonly laneBytesMax: number
+  /** What all lanes together hold in memory, in bytes. */
+  readonly memoryBytesMax: number
+  /** A lane begins its sends at least so far apart, unless a full batch waits; so batches grow with the load. */
+  readonly linger: number
+  readonly sendTimeout: number
+  readonly retryDelay: number
+  readonly retryDelayMax: number
+}
+
+/** What all lanes share. */
+export interface LaneContext {
+  readonly journal: ReadableJournal
+  readonly broker: Broker
+  readonly breaker: Breaker
+  readonly deadLetters: DeadLetterBox
+  readonly clock: Clock
+  readonly options: LaneOptions
+  /** What all lanes hold in memory together. */
+  readonly memory: { bytes: number }
+  readonly readers: ReaderPool
+  /** Aborts when forwarding ends: nothing new is begun. */
+  readonly signal: AbortSignal
+  /** Aborts what is being sent, some time later. */
+  readonly sendSignal: AbortSignal
+  /** One past the last seq that has been handed to the lanes. */
+  headSeq(): number
+  /** Takes a receipt; waits while too many are not durable yet. */
+  record(receipt: DeliveredReceipt | DeadReceipt): Promise<void>
+  /** Something changed that others may wait for. */
+  changed(): void
+  sent(lane: Lane, messages: number, acceptedAt: number): void
+  retrying(lane: Lane, error: BrokerError, attempts: number, delayMs: number): void
+  died(lane: Lane, id: string, error: BrokerError): void
+}
+
+/** Kafka's own bytes for a record and the headers that Outrigger adds, roughly. */
+const messageOverheadBytes = 160
+
+/**
+ * The ordered queue of one topic. One batch is under way at a time, and always the oldest records; so nothing overtakes.
+ *
+ * A lane is *attached* while every record of its topic is handed to it as it is read. When it holds too much it is
+ * *detached* (`behindFrom`): what comes is skipped, and later read again from the journal, until it has caught up.
+ */
+export class Lane {
+  readonly topic: string
+  readonly #context: LaneContext
+  readonly #queue: LaneQueue
+  readonly #backoff: Backoff
+  #behindFrom: number | null = null
+  #attempts = 0
+  #failure: { readonly since: number; readonly error: BrokerError } | null = null
+  #sendingSince: number | null = null
+  /** Between two attempts: no batch is in hand. */
+  #resting = false
+  /** While a refused batch is bisected: how many records to send at once, and the last one under suspicion. */
+  #suspicion: { readonly countMax: number; readonly seqMax: number } | null = null
+  /**
+   * How many records to send at once while trust is regained after a death: where one was refused there are often more,
+   * and each would cost a bisection of its own. Doubles with each success.
+   */
+  #trusted = Number.POSITIVE_INFINITY
+  #running = false
+
+  constructor(topic: string, context: LaneContext) {
+    this.topic = topic
+    this.#context = context
+    this.#queue = new LaneQueue(context.memory)
+    this.#backoff = new Backoff({ initialMs: context.options.retryDelay, maxMs: context.options.retryDelayMax })
+  }
+
+  /** The lowest seq of this lane that is not finished, or null when all are. */
+  get firstUnfinished(): number | null {
+    return this.#queue.first?.seq ?? this.#behindFrom
+  }
+
+  get queuedBytes(): number {
+    return this.#queue.bytes
+  }
+
+  get queuedMessages(): number {
+    return this.#queue.length
+  }
+
+  get isRunning(): boolean {
+    return this.#running
+  }
+
+  get isFull(): boolean {
+    return this.#behindFrom === null && this.#queue.bytes > this.#context.options.laneBytesMax
+  }
+
+  /** What keeps it from delivering, or null. */
+  get failure(): { readonly since: number; readonly error: BrokerError; readonly attempts: number } | null {
+    return this.#failure && { ...this.#failure, attempts: this.#attempts }
+  }
+
+  /** When the oldest message in memory was accepted (milliseconds since the epoch), or null. */
+  get oldestAcceptedAt(): number | null {
+    const first = this.#queue.first
+    return first === undefined ? null : decodeMessage(first.bytes, first.start, first.seq).acceptedAt
+  }
+
+  /** Since when (monotonic milliseconds) it has been failing or waiting for an answer; null when it does neither. */
+  get troubledSince(): number | null {
+    return this.#failure?.since ?? this.#sendingSince
+  }
+
+  /** Whether this lane should not be waited for: it has trouble, and the cluster seems to work nevertheless. */
+  isStuck(clusterWorks: boolean): boolean {
+    if (this.#failure?.error.failure === 'blocked') return true
+    const since = this.troubledSince
+    return since !== null && clusterWorks && this.#context.clock.monotonic() - since > stuckAfterMs
+  }
+
+  /** Takes a record as it is read from the journal; it is skipped while the lane is detached. */
+  offer(seq: number, bytes: Buffer, start: number, end: number): void {
+    if (this.#behindFrom === null) this.#queue.push(seq, bytes, start, end)
+  }
+
+  /** From now on records are skipped, to be read again later. With `forget`, those in memory too, unless they are in hand. */
+  detach(forget: boolean): void {
+    this.#behindFrom ??= this.#context.headSeq()
+    if (!forget || !this.#resting) return
+    this.#behindFrom = this.#queue.first?.seq ?? this.#behindFrom
+    this.#queue.clear()
+  }
+
+  /** Makes sure that the lane works as long as it has something to do. Rejects on bugs and on a corrupt journal only. */
+  async run(): Promise<void> {
+    this.#running = true
+    try {
+      while (!this.#context.signal.aborted && this.firstUnfinished !== null) {
+        if (this.#queue.length === 0) await this.#catchUp()
+        else await this.#sendOldest()
+      }
+    } catch (error) {
+      if (!this.#context.signal.aborted) throw error
+    } finally {
+      await this.#context.readers.drop(this)
+      this.#running = false
+    }
+  }
+
+  async #sendOldest(): Promise<void> {
+    const { breaker, clock, signal } = this.#context
+    let batch: QueuedRecord[] = []
+    let delivered: Delivered
+    try {
+      // Nothing is made ready for a breaker that is open.
+      delivered = await breaker.execute(() => {
+        signal.throwIfAborted()
+        batch = this.#nextBatch()
+        return this.#send(batch)
+      })
+    } catch (error) {
+      this.#sendingSince = null
+      signal.throwIfAborted()
+      if (error instanceof CircuitOpenError) await this.#rest(() => breaker.untilNextTry(signal))
+      else if (error instanceof BrokerError) await this.#failed(error, batch)
+      else throw error
+      return
+    }
+    const sentAt = this.#sendingSince ?? clock.monotonic()
+    this.#sendingSince = null
+    if (delivered.partitions.length !== batch.length || delivered.offsets.length !== batch.length)
+      throw new Error(`the broker gave ${delivered.offsets.length} places for ${batch.length} messages`)
+    await this.#delivered(batch, delivered)
+    await this.#linger(sentAt)
+  }
+
+  async #linger(sentAt: number): Promise<void> {
+    const { clock, options, signal } = this.#context
+    if (this.#queue.bytes >= options.batchBytesMax || this.#queue.length >= options.batchMessagesMax) return
+    const restMs = Math.ceil(sentAt + options.linger - clock.monotonic())
+    if (restMs > 0) await this.#rest(() => clock.sleep(restMs, signal))
+  }
+
+  #nextBatch(): QueuedRecord[] {
+    const { options } = this.#context
+    return this.#queue.peek({
+      countMax: Math.min(this.#suspicion?.countMax ?? options.batchMessagesMax, this.#trusted),
+      seqMax: this.#suspicion?.seqMax ?? Number.MAX_SAFE_INTEGER,
+      bytesMax: options.batchBytesMax,
+      overheadBytes: messageOverheadBytes,
+    })
+  }
+
+  async #send(batch: QueuedRecord[]): Promise<Delivered> {
+    const { broker, clock, journal, options, sendSignal } = this.#context
+    this.#attempts++
+    this.#sendingSince = clock.monotonic()
+    const messages = outgoingMessages(batch, journal.id)
+    try {
+      return await withTimeout(options.sendTimeout, sendSignal, (signal) => broker.send(this.topic, messages, signal))
+    } catch (error) {
+      if (!(error instanceof TimeoutError)) throw error
+      const text = `the broker did not answer within ${options.sendTimeout} ms`
+      throw new BrokerError('transient', 'SEND_TIMEOUT', text, { cause: error })
+    }
+  }
+
+  async #delivered(batch: QueuedRecord[], { partitions, offsets }: Delivered): Promise<void> {
+    const attempts = this.#attempts
+    const last = batch.at(-1) as QueuedRecord
+    const first = batch[0] as QueuedRecord
+    const acceptedAt = decodeMessage(first.bytes, first.start, first.seq).acceptedAt
+    this.#succeed(batch.length)
+    if (this.#suspicion !== null && last.seq >= this.#suspicion.seqMax) this.#suspicion = null
+    this.#trusted *= 2
+    this.#context.sent(this, batch.length, acceptedAt)
+    await this.#context.record({
+      kind: 'delivered',
+      topic: this.topic,
+      deliveredAt: this.#context.clock.now(),
+      attempts,
+      seqs: batch.map((record) => record.seq),
+      partitions,
+      offsets,
+    })
+  }
+
+  async #failed(error: BrokerError, batch: QueuedRecord[]): Promise<void> {
+    if (error.failure !== 'permanent') {
+      await this.#wait(error)
+    } else if (batch.length > 1) {
+      this.#suspicion = { countMax: Math.ceil(batch.length / 2), seqMax: (batch.at(-1) as QueuedRecord).seq }
+    } else {
+      const obstacle = await this.#die(batch[0] as QueuedRecord, error)
+      if (obstacle !== null) await this.#wait(obstacle)
+    }
+  }
+
+  async #wait(error: BrokerError): Promise<void> {
+    const { breaker, clock, signal } = this.#context
+    this.#failure = { since: this.#failure?.since ?? clock.monotonic(), error }
+    const delayMs = this.#backoff.nextDelayMs()
+    this.#context.retrying(this, error, this.#attempts, delayMs)
+    if (error.failure === 'blocked') await this.#rest(() => clock.sleep(delayMs, signal))
+    // Once the cluster takes messages again there is nothing to wait for.
+    else await this.#rest(() => breaker.untilClosed(signal, delayMs))
+  }
+
+  async #rest(wait: () => Promise<void>): Promise<void> {
+    this.#resting = true
+    this.#context.changed()
+    try {
+      await wait()
+    } finally {
+      this.#resting = false
+    }
+  }
+
+  /** The dead letter is on disk before the receipt that lets the message go. Returns what keeps it from dying, or null. */
+  async #die(record: QueuedRecord, error: BrokerError): Promise<BrokerError | null> {
+    const { clock, deadLetters, journal } = this.#context
+    const attempts = this.#attempts
+    const diedAt = clock.now()
+    const id = formatMessageId(journal.id, record.seq)
+    const message = decodeMessage(record.bytes, record.start, record.seq)
+    try {
+      await deadLetters.add({ id, message, reason: error.reason, detail: error.message, diedAt, attempts })
+    } catch (obstacle) {
+      if (!(obstacle instanceof UnavailableError)) throw obstacle
+      const text = `${this.topic} waits: a message that the broker refuses (${error.reason}) can't be put among the dead letters: ${obstacle.message}`
+      return new BrokerError('blocked', 'DEAD_LETTERS_UNAVAILABLE', text, { cause: obstacle, hint: obstacle.hint })
+    }
+    this.#succeed(1)
+    // What else was under suspicion is cleared.
+    this.#suspicion = null
+    this.#trusted = 1
+    this.#context.died(this, id, error)
+    await this.#context.record({
+      kind: 'dead',
+      topic: this.topic,
+      diedAt,
+      attempts,
+      seq: record.seq,
+      reason: error.reason,
+    })
+    return null
+  }
+
+  #succeed(count: number): void {
+    this.#queue.drop(count)
+    this.#attempts = 0
+    this.#failure = null
+    this.#backoff.reset()
+    this.#context.changed()
+  }
+
+  /** Reads on where the lane was detached, until it holds enough, or has caught up and is attached again. */
+  async #catchUp(): Promise<void> {
+    const { clock, options, readers, signal } = this.#context
+    const reader = await readers.take(this, this.#behindFrom as number)
+    try {
+      const startedAt = clock.monotonic()
+      while (this.#queue.bytes < options.laneBytesMax / 2 && !signal.aborted) {
+        // Never beyond it, for the head has read the same blocks.
+        if (reader.nextSeq >= this.#context.headSeq()) {
+          this.#behindFrom = null
+          return
+        }
+        const block = await reader.next()
+        if (block === null) throw new Error('the journal ends before what was read from it')
+        const leftOut = this.#take(block)
+        this.#behindFrom = leftOut ?? reader.nextSeq
+        if (leftOut !== null || (readers.isContended && clock.monotonic() - startedAt > readTurnMs)) return
+      }
+    } finally {
+      this.#context.changed()
+      await readers.give(this, reader)
+    }
+  }
+
+  /**
+   * Queues the lane's records of a block that was read back. Returns the seq of the first one that was left out: while the
+   * lane fails it needs just something to try with, and while memory is used up it takes one record at a time.
+   */
+  #take(block: RecordBlock): number | null {
+    const { memory, options } = this.#context
+    const from = this.#behindFrom as number
+    let leftOut: number | null = null
+    block.forEach((seq, bytes, start, end) => {
+      if (leftOut !== null || seq < from || !isOfTopic(this.topic, bytes, start)) return
+      if (this.#queue.length > 0 && (this.#failure !== null || memory.bytes >= options.memoryBytesMax)) {
+        leftOut = seq
+        return
+      }
+      this.#queue.push(seq, bytes, start, end)
+    })
+    return leftOut
+  }
+}
+
+function isOfTopic(topic: string, record: Buffer, start: number): boolean {
+  return record[start + 1] === topic.length && topicOf(record, start) === topic
+}
+
+const stuckAfterMs = 1000
+/** How long a lane may read back while others wait for their turn. */
+const readTurnMs = 50
+
+/** A class, not a literal: V8 would take literals that outlive a young collection for long-lived ones, and never get rid of them cheaply. */
+class StoredOutgoing implements OutgoingMessage {
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: OutgoingMessage['headers']
+  readonly partition: number | null
+  readonly timestamp: number
+
+  constructor(message: StoredMessage, headers: OutgoingMessage['headers']) {
+    this.key = message.key
+    this.value = message.value
+    this.headers = headers
+    this.partition = message.partition
+    this.timestamp = message.timestamp ?? message.acceptedAt
+  }
+}
+
+function outgoingMessages(batch: readonly QueuedRecord[], journalId: string): OutgoingMessage[] {
+  const messages: OutgoingMessage[] = []
+  let acceptedAt = Number.NaN
+  let accepted: readonly [string, string] = ['', '']
+  for (const { bytes, start, seq } of batch) {
+    const message = decodeMessage(bytes, start, seq)
+    if (message.acceptedAt !== acceptedAt) {
+      acceptedAt = message.acceptedAt
+      accepted = ['outrigger-accepted-at', String(acceptedAt)]
+    }
+    const headers: (readonly [string, Buffer | string])[] = [
+      ['outrigger-id', formatMessageId(journalId, seq)],
+      accepted, // many were accepted in the same millisecond
+    ]
+    if (message.contentType !== null) headers.push(['content-type', message.contentType])
+    if (message.traceparent !== null) headers.push(['traceparent', message.traceparent])
+    if (message.tracestate !== null) headers.push(['tracestate', message.tracestate])
+    for (const header of message.headers) headers.push(header)
+    messages.push(new StoredOutgoing(message, headers))
+  }
+  return messages
+}
