@@ -1,0 +1,283 @@
+import { connect, isIP } from 'node:net'
+import type { Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import Broker from 'kafkajs/src/broker/index.js'
+import ConnectionPool from 'kafkajs/src/network/connectionPool.js'
+import type { Connection, Logger, SocketFactoryArguments } from 'kafkajs/src/network/connectionPool.js'
+import type { Exchange, RequestDefinition } from 'kafkajs/src/protocol/requests/index.js'
+import type { Log } from '../base/log.ts'
+import { BrokerError } from '../forwarder/broker.ts'
+import { apiKeys } from './api-keys.ts'
+import { kafkaBrokerError } from './kafka-errors.ts'
+import type { KafkaConnectionOptions } from './kafka-options.ts'
+
+export interface NodeAddress {
+  readonly host: string
+  readonly port: number
+}
+
+/** Sends one request over a connection that stands. */
+export type Ask = <Arguments, Answer>(
+  apiKey: number,
+  definition: RequestDefinition<Arguments, Answer>,
+  args: Arguments,
+) => Promise<Answer>
+
+/**
+ * One broker of the cluster, by its address. Connects when first asked. A connection on which anything went wrong is
+ * thrown away with all that waits on it, and the next request makes a new one: kafkajs's own ways of mending a
+ * connection wait for answers that never come.
+ */
+export class KafkaNode {
+  readonly address: string
+  /** When a connection last failed, by `performance.now()`; undefined when the last one did not. */
+  failedAt: number | undefined
+  readonly #target: NodeAddress
+  readonly #options: KafkaConnectionOptions
+  readonly #logger: Logger
+  #opening: Promise<Link> | undefined
+  #link: Link | undefined
+
+  constructor(target: NodeAddress, options: KafkaConnectionOptions, log: Log) {
+    this.address = formatAddress(target)
+    this.#target = target
+    this.#options = options
+    this.#logger = kafkajsLogger(log)
+  }
+
+  get isConnected(): boolean {
+    return this.#link?.isUsable ?? false
+  }
+
+  /** Waits for a connection. What it resolves to sends over this very connection; both reject with `BrokerError`s. */
+  async connected(): Promise<Ask> {
+    const link = await this.#linked()
+    return (apiKey, definition, args) => this.#ask(link, apiKey, definition, args)
+  }
+
+  async ask<Arguments, Answer>(
+    apiKey: number,
+    definition: RequestDefinition<Arguments, Answer>,
+    args: Arguments,
+  ): Promise<Answer> {
+    return this.#ask(await this.#linked(), apiKey, definition, args)
+  }
+
+  /** Ends the connection at once; whatever waits on it fails. */
+  disconnect(): void {
+    const link = this.#link
+    this.#link = undefined
+    link?.destroy(closedError())
+    void this.#opening?.then(
+      (late) => late.destroy(closedError()),
+      () => {},
+    )
+    this.#opening = undefined
+  }
+
+  async #linked(): Promise<Link> {
+    if (this.#link?.isUsable) return this.#link
+    this.#link?.destroy(closedError())
+    this.#link = undefined
+    const opening = (this.#opening ??= Link.open(this.#target, this.#options, this.#logger))
+    try {
+      const link = await opening
+      if (this.#opening === opening) {
+        this.#link = link
+        this.failedAt = undefined
+      }
+      return link
+    } catch (error) {
+      this.failedAt = performance.now()
+      throw kafkaBrokerError(error, this.address)
+    } finally {
+      if (this.#opening === opening) this.#opening = undefined
+    }
+  }
+
+  async #ask<Arguments, Answer>(
+    link: Link,
+    apiKey: number,
+    definition: RequestDefinition<Arguments, Answer>,
+    args: Arguments,
+  ): Promise<Answer> {
+    try {
+      return await link.ask(apiKey, definition, args)
+    } catch (error) {
+      const translated = kafkaBrokerError(error, this.address)
+      // A request that timed out, too: what comes behind it on this connection waits for the same hanging broker.
+      if (translated instanceof BrokerError && translated.failure === 'transient' && !isAnswer(error)) {
+        if (this.#link === link) this.#link = undefined
+        this.failedAt = performance.now()
+        link.destroy(closedError())
+      }
+      throw translated
+    }
+  }
+}
+
+/** Whether the broker did answer, if only with an error. */
+function isAnswer(error: unknown): boolean {
+  return error instanceof Error && 'type' in error
+}
+
+function closedError(): Error {
+  return Object.assign(new Error('the connection was given up'), { code: 'ECONNABORTED' })
+}
+
+/** kafkajs's broker object with its connections, from the connecting to the first failure. */
+class Link {
+  readonly #broker: Broker
+  readonly #sockets: Set<Socket>
+  #fetching: Promise<unknown> | undefined
+
+  private constructor(broker: Broker, sockets: Set<Socket>) {
+    this.#broker = broker
+    this.#sockets = sockets
+  }
+
+  static async open(target: NodeAddress, options: KafkaConnectionOptions, logger: Logger): Promise<Link> {
+    const sockets = new Set<Socket>()
+    const { sasl } = options
+    const pool = new ConnectionPool({
+      ...target,
+      rack: null,
+      ssl: tlsOptionsOf(options),
+      sasl: sasl ? { ...sasl, password: sasl.password.reveal() } : null,
+      clientId: options.clientId,
+      socketFactory: (args) => openSocket(args, sockets),
+      connectionTimeout: options.connectTimeout,
+      requestTimeout: options.requestTimeout,
+      enforceRequestTimeout: true,
+      maxInFlightRequests: null,
+      instrumentationEmitter: null,
+      reauthenticationThreshold: 10_000,
+      logger,
+    })
+    for (const connection of pool.pool) quietenTimer(connection)
+    const broker = new Broker({ connectionPool: pool, logger, authenticationTimeout: options.connectTimeout })
+    const link = new Link(broker, sockets)
+    const failures = recordFailures(pool.pool[0])
+    let timer: NodeJS.Timeout | undefined
+    try {
+      await Promise.race([
+        broker.connect(),
+        // kafkajs limits the time of the TCP connection only; the broker may hang behind it.
+        new Promise<never>((_, reject) => {
+          timer = setTimeout(() => reject(connectTimeoutError(options.connectTimeout)), options.connectTimeout)
+        }),
+      ])
+      return link
+    } catch (error) {
+      link.destroy(closedError())
+      throw failures.behind(error)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  get isUsable(): boolean {
+    return this.#broker.connectionPool.pool[0].isConnected()
+  }
+
+  async ask<Arguments, Answer>(
+    apiKey: number,
+    definition: RequestDefinition<Arguments, Answer>,
+    args: Arguments,
+  ): Promise<Answer> {
+    const pool = this.#broker.connectionPool
+    // kafkajs opens the second connection when it is first needed; and once for each who needs it at that moment.
+    if (apiKey === apiKeys.fetch && !pool.pool[1].isConnected()) {
+      this.#fetching ??= pool.getConnection(1).finally(() => {
+        this.#fetching = undefined
+      })
+      await this.#fetching
+    }
+    return pool.send(this.#broker.lookupRequest(apiKey, definition)(args))
+  }
+
+  /** kafkajs learns of it by the sockets' errors: it rejects what waits, and stops its timers. */
+  destroy(error: Error): void {
+    for (const socket of this.#sockets) socket.destroy(error)
+    for (const connection of this.#broker.connectionPool.pool) connection.requestQueue.destroy()
+  }
+}
+
+function openSocket({ host, port, ssl, onConnect }: SocketFactoryArguments, sockets: Set<Socket>): Socket {
+  const servername = isIP(host) ? {} : { servername: host }
+  const socket = ssl ? connectTls({ host, port, ...servername, ...ssl }, onConnect) : connect({ host, port }, onConnect)
+  sockets.add(socket)
+  socket.on('close', () => sockets.delete(socket))
+  socket.setKeepAlive(true, 60_000)
+  // Each request is written whole; waiting to fill a packet would only delay the second of two in flight.
+  socket.setNoDelay(true)
+  return socket
+}
+
+function tlsOptionsOf({ tls }: KafkaConnectionOptions): object | null {
+  if (!tls) return null
+  return {
+    rejectUnauthorized: true,
+    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+    ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+    ...(tls.key === undefined ? {} : { key: tls.key.reveal() }),
+    ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
+  }
+}
+
+/**
+ * kafkajs arms a timer with a time in the past after every answer, also when nothing waits for it; Node warns of that
+ * (`TimeoutNegativeWarning`).
+ */
+function quietenTimer({ requestQueue }: Connection): void {
+  const schedule = requestQueue.scheduleCheckPendingRequests.bind(requestQueue)
+  requestQueue.scheduleCheckPendingRequests = () => {
+    if (requestQueue.pending.length > 0) schedule()
+  }
+}
+
+/**
+ * kafkajs calls everything that goes wrong while authenticating "authentication failed", also a broken connection, and
+ * drops the cause. This keeps it.
+ */
+function recordFailures(connection: Connection): { behind(error: unknown): unknown } {
+  const send = connection.send.bind(connection)
+  let last: unknown
+  connection.send = async <Answer>(exchange: Exchange<Answer>): Promise<Answer> => {
+    try {
+      return await send(exchange)
+    } catch (error) {
+      last = error
+      throw error
+    }
+  }
+  return {
+    behind(error) {
+      connection.send = send
+      const isWrapped = error instanceof Error && error.name === 'KafkaJSSASLAuthenticationError'
+      return isWrapped && last instanceof Error && !isAnswer(last) ? last : error
+    },
+  }
+}
+
+function connectTimeoutError(ms: number): Error {
+  return Object.assign(new Error(`no connection within ${ms} ms`), { code: 'ETIMEDOUT' })
+}
+
+/** What kafkajs reports are steps, of which the outcome is told by our errors: all of it is for debugging. */
+function kafkajsLogger(log: Log): Logger {
+  const debug = (message: string, details?: object): void => log.debug({ ...details, driver: 'kafkajs' }, message)
+  const logger: Logger = { namespace: () => logger, debug, info: debug, warn: debug, error: debug }
+  return logger
+}
+
+/** `HOST:PORT` or `[IPV6]:PORT`. */
+export function parseAddress(text: string): NodeAddress {
+  const colon = text.lastIndexOf(':')
+  const host = text.slice(0, colon)
+  return { host: host.startsWith('[') ? host.slice(1, -1) : host, port: Number(text.slice(colon + 1)) }
+}
+
+export function formatAddress({ host, port }: NodeAddress): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}

@@ -1,0 +1,341 @@
+import type { Clock } from '../base/clock.ts'
+import type { Delivered, OutgoingMessage } from '../forwarder/broker.ts'
+import { BrokerError } from '../forwarder/broker.ts'
+import { partitionOfKey } from '../message/partitioner.ts'
+import { kafkaAnswerError, kafkaErrorName, kafkaFailureOf } from './kafka-errors.ts'
+import type { KafkaCluster, ProducerIdentity, TopicLayout, TopicShape } from './kafka-cluster.ts'
+import type { KafkaNode } from './kafka-node.ts'
+import type { Compression } from './compression.ts'
+import { PartitionSequence } from './partition-sequence.ts'
+import type { ProduceQueue } from './produce-queue.ts'
+import type { ProducerStamp, RecordBatch, RecordEncoder } from './record-batch.ts'
+import { noProducer } from './record-batch.ts'
+
+export interface TopicWriterOptions {
+  /** Numbers its batches, so that none is written twice. */
+  readonly idempotent: boolean
+  readonly compression: Compression
+  readonly createTopics: TopicShape | undefined
+}
+
+/** What the writers of all topics share. */
+export interface WriterSurroundings {
+  readonly clock: Clock
+  readonly cluster: Pick<KafkaCluster, 'node' | 'layout' | 'createTopic' | 'newProducer'>
+  readonly encoder: RecordEncoder
+  /** From 0 to below 1. */
+  readonly random: () => number
+  queueOf(node: KafkaNode): Pick<ProduceQueue, 'add'>
+}
+
+/** After so long a layout is asked for again, to learn of new partitions. */
+const layoutAgeMaxMs = 5 * 60_000
+/** How often, and after which pauses, one `write` looks again before it gives up on a partition. */
+const pausesMs = [50, 250]
+/** How long a topic that was just created, by us or by the brokers, may take to appear. */
+const appearPausesMs = [50, 100, 200, 300, 400]
+
+/** The messages of a batch that go to one partition. */
+interface Share {
+  readonly partition: number
+  /** Where they stand in the batch. */
+  readonly indexes: readonly number[]
+  readonly batch: RecordBatch
+  /** Once they are written. */
+  baseOffset: number | undefined
+}
+
+/**
+ * Writes one topic's batches, one after another. Keeps what must outlive a single `write`: the topic's layout, the
+ * sequence number of each partition, and what was written of a batch that failed as a whole.
+ */
+export class TopicWriter {
+  readonly #topic: string
+  readonly #surroundings: WriterSurroundings
+  readonly #options: TopicWriterOptions
+  readonly #sequences: PartitionSequence[] = []
+  #layout: TopicLayout | undefined
+  #layoutExpiresAt = 0
+  /** The partition for messages without a key; another one after each batch that got through. */
+  #sticky: number | undefined
+  /** Messages that were written although their batch failed; they will come again, and must not be written twice. */
+  #written: WeakMap<OutgoingMessage, { partition: number; offset: number }> | undefined
+  #last: Promise<unknown> = Promise.resolve()
+
+  constructor(topic: string, surroundings: WriterSurroundings, options: TopicWriterOptions) {
+    this.#topic = topic
+    this.#surroundings = surroundings
+    this.#options = options
+  }
+
+  /** As `Broker.send`. Waits for the write before it, which ends promptly when it is aborted. */
+  async write(messages: readonly OutgoingMessage[], signal: AbortSignal): Promise<Delivered> {
+    const before = this.#last
+    const abort = new Aborting(signal)
+    const writing = abort.orDone(before).then(() => this.#write(messages, abort))
+    this.#last = Promise.allSettled([before, writing]).then(() => undefined)
+    try {
+      return await writing
+    } finally {
+      abort.dispose()
+    }
+  }
+
+  async #write(messages: readonly OutgoingMessage[], abort: Aborting): Promise<Delivered> {
+    let layout = await this.#currentLayout(abort)
+    const wanted = messages.reduce((most, { partition }) => Math.max(most, partition ?? 0), 0)
+    if (wanted >= layout.leaders.length) layout = await this.#refresh(abort)
+    const partitions = this.#place(messages, layout)
+    const offsets = messages.map(() => -1)
+    const shares = await this.#shares(messages, partitions, offsets)
+    try {
+      await this.#deliver(shares, layout, abort)
+    } catch (error) {
+      this.#remember(shares, messages)
+      throw error
+    }
+    for (const { indexes, baseOffset = 0 } of shares) {
+      for (const [i, index] of indexes.entries()) offsets[index] = baseOffset + i
+    }
+    this.#sticky = undefined
+    this.#written = undefined
+    return { partitions, offsets }
+  }
+
+  /** Throws when some share is not written at last; none is under way then, unless it was aborted. */
+  async #deliver(shares: readonly Share[], firstLayout: TopicLayout, abort: Aborting): Promise<void> {
+    let layout = firstLayout
+    const enlist = this.#enlister(abort)
+    for (let attempt = 0; ; attempt++) {
+      const missing = shares.filter((share) => share.baseOffset === undefined)
+      const ends = await Promise.allSettled(missing.map((share) => this.#ship(share, layout, enlist, abort)))
+      const problems = ends.map((end) => (end.status === 'fulfilled' ? end.value : problemOf(end.reason)))
+      const worst = worstOf(problems)
+      if (!worst) return
+      const pauseMs = pausesMs[attempt]
+      if (pauseMs === undefined || !problems.some((problem) => problem?.tryAgain)) throw worst.error
+      await this.#surroundings.clock.sleep(pauseMs, abort.signal)
+      // When the cluster itself can't be asked, that is the error: it concerns all topics.
+      layout = await this.#refresh(abort)
+    }
+  }
+
+  async #ship(
+    share: Share,
+    { leaders }: TopicLayout,
+    enlist: () => Promise<ProducerIdentity>,
+    abort: Aborting,
+  ): Promise<Problem | undefined> {
+    const { partition, batch } = share
+    const sequence = (this.#sequences[partition] ??= new PartitionSequence())
+    share.baseOffset = sequence.offsetOf(batch)
+    if (share.baseOffset !== undefined) return undefined
+    const node = this.#surroundings.cluster.node(leaders[partition] ?? -1)
+    if (!node) return this.#problem(partition, 'LEADER_NOT_AVAILABLE')
+    const stamp = this.#options.idempotent ? await sequence.stampFor(batch, enlist) : noProducer
+    abort.signal.throwIfAborted()
+    const queue = this.#surroundings.queueOf(node)
+    const parcel = queue.add({ topic: this.#topic, partition, bytes: batch.stampedWith(stamp) })
+    const outcome = await abort.orDone(parcel.outcome).catch((reason: unknown) => {
+      // It can't be taken back any more once it is on its way. It may arrive even behind the next write: then it is
+      // a repetition of what that one has written, in the same order.
+      if (!parcel.withdraw()) sequence.doubt(batch, stamp)
+      throw reason
+    })
+    if (outcome.kind === 'unanswered') {
+      if (outcome.wasSent) sequence.doubt(batch, stamp)
+      return this.#unanswered(partition, node, outcome.error)
+    }
+    if (outcome.errorCode === 0) {
+      sequence.acknowledge(batch, stamp)
+      share.baseOffset = outcome.baseOffset
+      return undefined
+    }
+    return this.#refused(share, sequence, stamp, kafkaErrorName(outcome.errorCode))
+  }
+
+  #refused({ batch, partition }: Share, sequence: PartitionSequence, stamp: ProducerStamp, name: string): Problem {
+    const { remedy, maybeKept } = kafkaFailureOf(name)
+    if (remedy === 'renew') sequence.renew()
+    else if (maybeKept) sequence.doubt(batch, stamp)
+    return this.#problem(partition, name)
+  }
+
+  #problem(partition: number, name: string): Problem {
+    const error = kafkaAnswerError(name, `a batch for topic ${this.#topic}, partition ${partition}`)
+    return { error, tryAgain: kafkaFailureOf(name).remedy !== 'none' }
+  }
+
+  /** A leader that can't be reached. If the cluster can, that is this topic's trouble and not the cluster's. */
+  #unanswered(partition: number, node: KafkaNode, error: unknown): Problem {
+    if (!(error instanceof BrokerError)) throw error
+    if (error.failure !== 'transient') return { error, tryAgain: false }
+    // It has taken long enough already.
+    if (error.reason === 'REQUEST_TIMEOUT') return { error, tryAgain: false }
+    const blocked = new BrokerError(
+      'blocked',
+      error.reason,
+      `the leader of topic ${this.#topic}, partition ${partition}, can't be reached at ${node.address}, though the cluster can: ${error.message}`,
+      { cause: error, hint: "Check whether this broker runs, and the brokers' advertised.listeners." },
+    )
+    return { error: blocked, tryAgain: true }
+  }
+
+  /** One new producer for all partitions of a `write` that need one. */
+  #enlister(abort: Aborting): () => Promise<ProducerIdentity> {
+    let enlisting: Promise<ProducerIdentity> | undefined
+    return () => (enlisting ??= abort.orDone(this.#surroundings.cluster.newProducer(abort.signal)))
+  }
+
+  async #currentLayout(abort: Aborting): Promise<TopicLayout> {
+    if (!this.#layout) return this.#refresh(abort)
+    if (this.#surroundings.clock.monotonic() < this.#layoutExpiresAt) return this.#layout
+    const old = this.#layout
+    // An old layout is better than none, while the cluster is away.
+    return this.#refresh(abort).catch((error: unknown) => {
+      if (error instanceof BrokerError && error.failure === 'transient') return old
+      throw error
+    })
+  }
+
+  async #refresh(abort: Aborting): Promise<TopicLayout> {
+    const layout = await abort.orDone(this.#lookUp(abort.signal))
+    this.#layout = layout
+    this.#layoutExpiresAt = this.#surroundings.clock.monotonic() + layoutAgeMaxMs
+    if (!layout) throw kafkaAnswerError('UNKNOWN_TOPIC_OR_PARTITION', `topic ${this.#topic}, which does not exist`)
+    return layout
+  }
+
+  async #lookUp(signal: AbortSignal): Promise<TopicLayout | undefined> {
+    const { clock, cluster } = this.#surroundings
+    const { createTopics } = this.#options
+    // Where we create topics, the brokers are not asked to do it with settings of their own.
+    const ask = (): Promise<TopicLayout | undefined> => cluster.layout(this.#topic, createTopics === undefined)
+    let layout = await ask()
+    if (!layout && createTopics) await cluster.createTopic(this.#topic, createTopics)
+    for (const pauseMs of appearPausesMs) {
+      if (layout?.leaders.some((leader) => leader >= 0)) return layout
+      await clock.sleep(pauseMs, signal)
+      layout = await ask()
+    }
+    return layout
+  }
+
+  #place(messages: readonly OutgoingMessage[], { leaders }: TopicLayout): number[] {
+    const count = leaders.length
+    return messages.map((message) => {
+      const { partition, key } = message
+      const known = this.#written?.get(message)
+      if (known) return known.partition
+      if (partition !== null) {
+        if (partition >= 0 && partition < count) return partition
+        throw new BrokerError('permanent', 'UNKNOWN_PARTITION', `topic ${this.#topic} has no partition ${partition}`, {
+          hint: `It has ${count}, from 0 to ${count - 1}.`,
+        })
+      }
+      return key === null ? this.#keyless(leaders) : partitionOfKey(key, count)
+    })
+  }
+
+  #keyless(leaders: readonly number[]): number {
+    if (this.#sticky !== undefined && (leaders[this.#sticky] ?? -1) >= 0) return this.#sticky
+    const led = [...leaders.keys()].filter((partition) => (leaders[partition] as number) >= 0)
+    const candidates = led.length > 0 ? led : [...leaders.keys()]
+    this.#sticky = candidates[Math.floor(this.#surroundings.random() * candidates.length)] as number
+    return this.#sticky
+  }
+
+  /** Groups and encodes what is not written yet; the offsets of what is are filled in. */
+  async #shares(
+    messages: readonly OutgoingMessage[],
+    partitions: readonly number[],
+    offsets: number[],
+  ): Promise<Share[]> {
+    const indexes = new Map<number, number[]>()
+    for (let i = 0; i < messages.length; i++) {
+      const known = this.#written?.get(messages[i] as OutgoingMessage)
+      if (known) {
+        offsets[i] = known.offset
+        continue
+      }
+      const ofPartition = indexes.get(partitions[i] as number)
+      if (ofPartition) ofPartition.push(i)
+      else indexes.set(partitions[i] as number, [i])
+    }
+    const { encoder } = this.#surroundings
+    return Promise.all(
+      [...indexes].map(async ([partition, ofPartition]) => {
+        const own =
+          indexes.size === 1 && ofPartition.length === messages.length ? messages : pick(messages, ofPartition)
+        const batch = await encoder.encode(own).compressed(this.#options.compression)
+        return { partition, indexes: ofPartition, batch, baseOffset: undefined }
+      }),
+    )
+  }
+
+  /** What of a failed batch is written: the same messages come again, as they are or in parts. */
+  #remember(shares: readonly Share[], messages: readonly OutgoingMessage[]): void {
+    for (const { partition, indexes, batch, baseOffset } of shares) {
+      if (baseOffset === undefined) continue
+      this.#written ??= new WeakMap()
+      this.#sequences[partition]?.keep(batch, baseOffset)
+      for (const [i, index] of indexes.entries()) {
+        this.#written.set(messages[index] as OutgoingMessage, { partition, offset: baseOffset + i })
+      }
+    }
+  }
+}
+
+/** Why a share was not written, and whether a look at the cluster's layout may help. */
+interface Problem {
+  readonly error: BrokerError
+  readonly tryAgain: boolean
+}
+
+const severity = { fatal: 3, transient: 2, blocked: 1, permanent: 0 } as const
+
+/** Only when nothing else is in the way is it worth taking the batch apart. */
+function worstOf(problems: readonly (Problem | undefined)[]): Problem | undefined {
+  let worst: Problem | undefined
+  for (const problem of problems) {
+    if (problem && (!worst || severity[problem.error.failure] > severity[worst.error.failure])) worst = problem
+  }
+  return worst
+}
+
+function pick<T>(items: readonly T[], indexes: readonly number[]): T[] {
+  return indexes.map((index) => items[index] as T)
+}
+
+/** What a share's way ended with, other than by an answer. Anything but a `BrokerError` is the abort, or a bug. */
+function problemOf(reason: unknown): Problem {
+  if (reason instanceof BrokerError) return { error: reason, tryAgain: false }
+  throw reason
+}
+
+/** A signal to race against, without leaving a listener on it for every race. */
+class Aborting {
+  readonly signal: AbortSignal
+  readonly #promise: Promise<never>
+  readonly #onAbort: () => void
+
+  constructor(signal: AbortSignal) {
+    const { promise, reject } = Promise.withResolvers<never>()
+    this.signal = signal
+    this.#promise = promise
+    this.#onAbort = () => reject(signal.reason as Error)
+    // Nobody may be racing at the moment.
+    promise.catch(() => {})
+    if (signal.aborted) this.#onAbort()
+    else signal.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  /** Rejects with the signal's reason as soon as it is aborted; what was under way goes on unheeded. */
+  orDone<T>(work: Promise<T>): Promise<T> {
+    return Promise.race([work, this.#promise])
+  }
+
+  dispose(): void {
+    this.signal.removeEventListener('abort', this.#onAbort)
+  }
+}

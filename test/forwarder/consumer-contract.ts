@@ -1,0 +1,104 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Broker } from '../../src/forwarder/broker.ts'
+import type { ConsumedRecord, Consumer } from '../../src/subscriptions/consumer.ts'
+import { outgoing } from './broker-contract.ts'
+
+/** A consumer to be held against the contract of the port, and a broker that fills its topics. */
+export interface ConsumerUnderTest {
+  readonly broker: Broker
+  readonly consumer: Consumer
+  freshTopic(): Promise<string>
+  /** A topic that does not exist; `create`, where it takes more than a first send, makes it. */
+  missingTopic(): string
+  create?(topic: string): Promise<void>
+  close(): Promise<void>
+}
+
+const never = new AbortController().signal
+
+/** What every implementation of `Consumer` does alike. */
+export function describeConsumerContract(name: string, setUp: () => Promise<ConsumerUnderTest>): void {
+  describe(`${name}, as a consumer,`, () => {
+    let under: ConsumerUnderTest
+    beforeAll(async () => {
+      under = await setUp()
+    })
+    afterAll(() => under.close())
+
+    const send = (topic: string, ...values: string[]) =>
+      under.broker.send(
+        topic,
+        values.map((value) => outgoing({ value: Buffer.from(value) })),
+        never,
+      )
+
+    test('reads from the beginning what was there before, and goes on with what comes', async () => {
+      const topic = await under.freshTopic()
+      await send(topic, 'one', 'two')
+      const records = under.consumer.read(topic, 'beginning', never)[Symbol.asyncIterator]()
+      expect(await nextValues(records, 2)).toEqual(['one', 'two'])
+      await send(topic, 'three')
+      expect(await nextValues(records, 1)).toEqual(['three'])
+      await records.return?.()
+    })
+
+    test('misses nothing that is produced once "latest" is ready, and gives nothing that was before', async () => {
+      const topic = await under.freshTopic()
+      for (let i = 0; i < 5; i++) await send(topic, 'before')
+      const reading = under.consumer.read(topic, 'latest', never)
+      await reading.ready
+      await send(topic, 'after')
+      const records = reading[Symbol.asyncIterator]()
+      expect(await nextValues(records, 1)).toEqual(['after'])
+      await records.return?.()
+    })
+
+    test('waits for a topic that does not exist yet, and then reads it from its beginning', async () => {
+      const topic = under.missingTopic()
+      const reading = under.consumer.read(topic, 'latest', never)
+      await reading.ready
+      await under.create?.(topic)
+      await send(topic, 'first')
+      const records = reading[Symbol.asyncIterator]()
+      expect(await nextValues(records, 1)).toEqual(['first'])
+      await records.return?.()
+    })
+
+    test('ends without an error when the signal is aborted', async () => {
+      const topic = await under.freshTopic()
+      await send(topic, 'one')
+      const abort = new AbortController()
+      const values: string[] = []
+      for await (const record of under.consumer.read(topic, 'beginning', abort.signal)) {
+        values.push(String(record.value))
+        setTimeout(() => abort.abort(), 20)
+      }
+      expect(values).toEqual(['one'])
+    })
+
+    test('reads several topics at once', async () => {
+      const [a, b] = [await under.freshTopic(), await under.freshTopic()]
+      await send(a, 'a')
+      await send(b, 'b')
+      const values = await Promise.all(
+        [a, b].map(async (topic) => {
+          const records = under.consumer.read(topic, 'beginning', never)[Symbol.asyncIterator]()
+          const got = await nextValues(records, 1)
+          await records.return?.()
+          return got[0]
+        }),
+      )
+      expect(values).toEqual(['a', 'b'])
+    })
+  })
+}
+
+async function nextValues(records: AsyncIterator<ConsumedRecord>, count: number): Promise<string[]> {
+  const values: string[] = []
+  while (values.length < count) {
+    const { done, value } = await records.next()
+    if (done) throw new Error('the records ended')
+    values.push(String(value.value))
+  }
+  return values
+}
