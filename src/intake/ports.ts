@@ -1,0 +1,57 @@
+import type { ListenAddress } from '../base/listen-address.ts'
+import type { HttpObserver } from '../http/http-listener.ts'
+import type { ProblemCode } from '../http/problem-codes.ts'
+import type { MessageFate } from '../message/message-fate.ts'
+import type { Message } from '../message/message.ts'
+
+/** Where accepted messages go. */
+export interface MessageSink {
+  /** The journal's id: the first part of the ids of its messages. */
+  readonly id: string
+  /**
+   * Keeps messages, which get consecutive seqs. Resolves with the first one after all of them are on stable storage;
+   * rejects with an `UnavailableError`.
+   */
+  append(messages: readonly Message[]): Promise<number>
+}
+
+/** Tells what became of messages. */
+export interface FateSource {
+  /** The fate of a message of this journal, or null when the seq was never given, or is forgotten. */
+  find(seq: number): Promise<MessageFate | null>
+}
+
+/** What intake tells of itself, for metrics. None of it may throw. */
+export interface IntakeObserver extends HttpObserver {
+  /** Messages are on stable storage; `bytes` are those of their bodies or lines. */
+  accepted(count: number, bytes: number): void
+  /** A publish request (but not a streamed one, which ends when its client likes) was answered, from its head on. */
+  answered(durationMs: number, status: number): void
+  /** A request was refused, or a line of one, or all of those lines that were to be kept together. */
+  refused(code: ProblemCode): void
+  /** Something went wrong that is no `UnavailableError`: a bug, or a disk that can't be read. The client got a 500. */
+  failed(error: unknown): void
+}
+
+/** The configuration's `publish`, resolved: bytes, and milliseconds. */
+export interface IntakeOptions {
+  readonly listen: readonly ListenAddress[]
+  readonly socketMode: number
+  readonly allowedHosts: readonly string[]
+  /** Largest value of a message. */
+  readonly bodyBytesMax: number
+  readonly lineBytesMax: number
+  /** Most messages in one NDJSON request that has a Content-Length. */
+  readonly messagesPerRequestMax: number
+  /** Most headers of a message. */
+  readonly headersMax: number
+  /** Largest head of a request; in NDJSON the largest key and headers of a message, together. */
+  readonly headerBytesMax: number
+  readonly connectionsMax: number
+  readonly headersTimeout: number
+  readonly requestTimeout: number
+  readonly streamIdleTimeout: number
+  readonly keepAliveTimeout: number
+  /** Most bytes of messages that are in memory and not yet on disk. */
+  readonly pendingBytesMax: number
+}
