@@ -1,0 +1,115 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { codeOf } from '../base/errors.ts'
+import { Secret } from '../base/secret.ts'
+import type { KafkaConfig, KafkaSaslConfig, KafkaTlsConfig, ParsedConfig } from './schema.ts'
+
+/** Reads a whole text file. Rejects as `node:fs` does. */
+export type ReadFile = (path: string) => Promise<string>
+
+/** A fault in what a setting points to or holds; where the setting comes from is added by the caller. */
+export interface CredentialFault {
+  readonly path: string
+  readonly given?: string
+  readonly expected: string
+  readonly hint?: string
+}
+
+/** What is wrong with a file that could not be read, in a few words. */
+export function unreadable(error: unknown): string {
+  const code = codeOf(error)
+  switch (code) {
+    case 'ENOENT':
+      return 'there is no such file'
+    case 'EACCES':
+    case 'EPERM':
+      return 'it may not be read'
+    case 'EISDIR':
+      return 'it is a folder'
+    default:
+      return code === undefined ? 'it could not be read' : `it could not be read: ${code}`
+  }
+}
+
+/** Reads what the `…File` settings of Kafka point to, and checks that certificates and keys are what they should be. */
+export async function readCredentials(
+  parsed: ParsedConfig['kafka'],
+  readFile: ReadFile,
+): Promise<{ kafka: KafkaConfig; faults: CredentialFault[] }> {
+  const faults: CredentialFault[] = []
+  const read = async (path: string, file: string | undefined): Promise<string | undefined> => {
+    if (file === undefined) return undefined
+    try {
+      const text = await readFile(file)
+      if (text.trim() !== '') return text
+      faults.push({ path, given: JSON.stringify(file), expected: 'a file with content', hint: 'it is empty' })
+    } catch (error) {
+      faults.push({ path, given: JSON.stringify(file), expected: 'a readable file', hint: unreadable(error) })
+    }
+    return undefined
+  }
+
+  const { sasl: parsedSasl, tls: parsedTls, ...rest } = parsed
+  let sasl: KafkaSaslConfig | undefined
+  if (parsedSasl) {
+    const text = await read('kafka.sasl.passwordFile', parsedSasl.passwordFile)
+    const password = text === undefined ? parsedSasl.password : new Secret(text.replace(/[\r\n]+$/, ''))
+    // Without a password there is a fault, and this result is not used.
+    if (password) sasl = { ...parsedSasl, password }
+  }
+  let tls: KafkaTlsConfig | undefined
+  if (parsedTls) {
+    const ca = (await read('kafka.tls.caFile', parsedTls.caFile)) ?? parsedTls.ca
+    const cert = (await read('kafka.tls.certFile', parsedTls.certFile)) ?? parsedTls.cert
+    const keyText = await read('kafka.tls.keyFile', parsedTls.keyFile)
+    const key = keyText === undefined ? parsedTls.key : new Secret(keyText)
+    tls = { ...parsedTls, ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) }
+    faults.push(...tlsFaults(tls))
+  }
+  return { kafka: { ...rest, ...(tls && { tls }), ...(sasl && { sasl }) }, faults }
+}
+
+function tlsFaults(tls: KafkaTlsConfig): CredentialFault[] {
+  const faults: CredentialFault[] = []
+  /** The setting that the text came from. */
+  const named = (name: 'ca' | 'cert' | 'key'): { path: string; given?: string } => {
+    const file = tls[`${name}File`]
+    return file === undefined
+      ? { path: `kafka.tls.${name}` }
+      : { path: `kafka.tls.${name}File`, given: JSON.stringify(file) }
+  }
+  if (tls.ca !== undefined && !readCertificates(tls.ca)) {
+    faults.push({ ...named('ca'), expected: 'certificates in PEM ("-----BEGIN CERTIFICATE-----")' })
+  }
+  const certificates = tls.cert === undefined ? undefined : readCertificates(tls.cert)
+  if (tls.cert !== undefined && !certificates) {
+    faults.push({ ...named('cert'), expected: 'a certificate in PEM ("-----BEGIN CERTIFICATE-----")' })
+  }
+  if (tls.key === undefined) return faults
+  const pem = tls.key.reveal()
+  try {
+    const key = createPrivateKey(pem)
+    if (certificates?.[0] && !certificates[0].checkPrivateKey(key)) {
+      faults.push({
+        ...named('key'),
+        expected: 'the private key of the certificate',
+        hint: 'it belongs to another one',
+      })
+    }
+  } catch {
+    // The cause is OpenSSL's and says nothing that a person could use.
+    const hint = pem.includes('ENCRYPTED') ? { hint: 'it is encrypted' } : {}
+    faults.push({ ...named('key'), expected: 'a private key in PEM, not encrypted', ...hint })
+  }
+  return faults
+}
+
+/** The certificates of a PEM text, or undefined when it holds none, or one that can't be read. */
+function readCertificates(pem: string): X509Certificate[] | undefined {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g)
+  if (!blocks) return undefined
+  try {
+    return blocks.map((block) => new X509Certificate(block))
+  } catch {
+    return undefined
+  }
+}
