@@ -1,0 +1,53 @@
+import type { DeliveryCountsData } from './delivery-counts.ts'
+
+/** What the delivering half tells the operator's side. Times are milliseconds since the epoch. */
+export interface DeliveryStatus {
+  readonly broker: string
+  readonly breaker: BrokerState
+  readonly backlogMessages: number
+  readonly oldestAcceptedAt: number | null
+  readonly memoryBytes: number
+  readonly deadLetters: number
+  readonly deadLetterBytes: number
+  readonly receiptBytes: number
+  /** The topics that have messages to deliver; at most 100 of them, those in trouble first. */
+  readonly lanes: readonly {
+    readonly topic: string
+    readonly queuedMessages: number
+    readonly failure: {
+      readonly reason: string
+      readonly message: string
+      readonly hint: string
+      readonly attempts: number
+    } | null
+  }[]
+  readonly busyLanes: number
+  readonly failingLanes: number
+}
+
+export type BrokerState = 'closed' | 'half-open' | 'open'
+
+/** A dead letter as it is listed: all but the value. */
+export interface DeadLetterSummary {
+  readonly number: number
+  readonly id: string
+  readonly topic: string
+  readonly partition: number | null
+  /** The key's text, or its Base64 when it is not UTF-8; null without a key. */
+  readonly key: string | null
+  readonly keyBase64: string | null
+  readonly valueBytes: number | null
+  readonly headers: readonly string[]
+  readonly reason: string
+  readonly detail: string
+  readonly attempts: number
+  readonly acceptedAt: number
+  readonly diedAt: number
+}
+
+/** The delivering half, as the operator's side and the publishers' look-ups need it. */
+export interface DeliveryView {
+  status(): Promise<DeliveryStatus>
+  counts(): Promise<DeliveryCountsData>
+  deadLetters(query: { after: number; limit: number }): Promise<readonly DeadLetterSummary[]>
+}

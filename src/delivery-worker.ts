@@ -1,0 +1,33 @@
+import type { Clock } from './base/clock.ts'
+import type { Log } from './base/log.ts'
+import { answerCalls } from './base/remote-calls.ts'
+import { concealSecrets } from './base/secret.ts'
+import type { Config } from './config/schema.ts'
+import type { DeliveryCalls, DeliveryThreadData } from './delivery-thread.ts'
+import { Delivery } from './delivery.ts'
+import type { Disk } from './journal/disk.ts'
+
+/** The inside of the delivering thread. Resolves when it was told to close; rejects when delivering can't start, or can't go on. */
+export async function runDelivery(data: DeliveryThreadData, disk: Disk, clock: Clock, log: Log): Promise<void> {
+  const config = concealSecrets<Config>(data.config)
+  const starting = Delivery.start(config, data.journal, disk, clock, log, (seq) => data.events.postMessage(seq))
+  const closed = new Promise<void>((resolve) => {
+    answerCalls(data.calls, {
+      started: async () => void (await starting),
+      find: async (seq) => (await starting).find(seq),
+      status: async () => (await starting).status(),
+      counts: async () => (await starting).counts,
+      deadLetters: async (query) => (await starting).deadLetters(query),
+      drain: async (deadlineMs) => (await starting).drain(AbortSignal.timeout(deadlineMs)),
+      close: async () => {
+        await (await starting).close()
+        // The answer goes out before the ports close.
+        setImmediate(resolve)
+      },
+    } satisfies DeliveryCalls)
+  })
+  const delivery = await starting
+  await Promise.race([closed, delivery.failed])
+  data.calls.close()
+  data.events.close()
+}
