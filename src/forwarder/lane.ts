@@ -72,7 +72,7 @@ export class Lane {
   #sendingSince: number | null = null
   /** Between two attempts: no batch is in hand. */
   #resting = false
-  /** While a refused batch is bisected: how many records to send at once, and the last one under suspicion. */
+  /** While a batch that failed is sent again, whole or bisected: how many records to send at once, and the last one under suspicion. */
   #suspicion: { readonly countMax: number; readonly seqMax: number } | null = null
   /**
    * How many records to send at once while trust is regained after a death: where one was refused there are often more,
@@ -240,10 +240,13 @@ export class Lane {
   }
 
   async #failed(error: BrokerError, batch: QueuedRecord[]): Promise<void> {
+    const seqMax = (batch.at(-1) as QueuedRecord).seq
     if (error.failure !== 'permanent') {
+      // Sent again as it was, not grown: what a part of the broker has kept of it is recognised by its being the same.
+      this.#suspicion ??= { countMax: batch.length, seqMax }
       await this.#wait(error)
     } else if (batch.length > 1) {
-      this.#suspicion = { countMax: Math.ceil(batch.length / 2), seqMax: (batch.at(-1) as QueuedRecord).seq }
+      this.#suspicion = { countMax: Math.ceil(batch.length / 2), seqMax }
     } else {
       const obstacle = await this.#die(batch[0] as QueuedRecord, error)
       if (obstacle !== null) await this.#wait(obstacle)

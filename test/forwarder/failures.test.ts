@@ -37,6 +37,20 @@ describe('trouble that passes', () => {
     })
   })
 
+  test('never grows what is sent again, though more has come since', async () => {
+    const broker = new FakeBroker()
+    await withRig(broker, { retryDelay: 30, retryDelayMax: 30 }, async (rig) => {
+      broker.next(2, blocked)
+      await rig.publish(message('t'), message('t'))
+      await until(() => broker.attempts.length === 1)
+      await rig.publish(message('t'), message('t'))
+      await rig.finished()
+      const sent = broker.attempts.map(({ messages }) => messages.map(seqOf))
+      expect(sent.slice(0, 3)).toEqual([sent[0], sent[0], sent[0]])
+      expect(kept(broker, 't')).toEqual([1, 2, 3, 4])
+    })
+  })
+
   test('opens the breaker when it goes on; then one send at a time tries, and all goes out by itself afterwards', async () => {
     const broker = new FakeBroker()
     await withRig(broker, { breakerFailures: 4, breakerDelayMax: 30 }, async (rig) => {
