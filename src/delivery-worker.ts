@@ -20,9 +20,12 @@ export async function runDelivery(data: DeliveryThreadData, disk: Disk, clock: C
       deadLetters: async (query) => (await starting).deadLetters(query),
       drain: async (deadlineMs) => (await starting).drain(AbortSignal.timeout(deadlineMs)),
       close: async () => {
-        await (await starting).close()
-        // The answer goes out before the ports close.
-        setImmediate(resolve)
+        try {
+          await (await starting).close()
+        } finally {
+          // The answer goes out before the ports close.
+          setImmediate(resolve)
+        }
       },
     } satisfies DeliveryCalls)
   })

@@ -182,10 +182,11 @@ export class Delivery {
 
   /** Ends; what is left stays in the journal. Idempotent. */
   async close(): Promise<void> {
-    await this.#forwarder.close()
-    await this.#receipts.close()
-    await this.#letterJournal.close()
-    await this.#cursor.close()
+    try {
+      await this.#forwarder.close()
+    } finally {
+      await Promise.all([this.#receipts.close(), this.#letterJournal.close(), this.#cursor.close()])
+    }
   }
 }
 

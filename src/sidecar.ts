@@ -55,6 +55,7 @@ export class Sidecar {
   #admin: HttpListener | null = null
   #drainUntil: number | null = null
   #state: 'starting' | 'ready' | 'draining' | 'closed' = 'starting'
+  #starting: Promise<void> | null = null
   #closing: Promise<void> | null = null
   #fail: (error: unknown) => void = () => {}
   /** Never resolves; rejects when Outrigger can't go on. */
@@ -86,11 +87,12 @@ export class Sidecar {
 
   /** Resolves when it accepts messages. When it rejects, everything is closed again. */
   async start(): Promise<void> {
+    this.#starting = this.#compose()
     try {
-      await this.#compose()
-      this.#state = 'ready'
+      await this.#starting
+      if (this.#state === 'starting') this.#state = 'ready'
     } catch (error) {
-      await this.#closeAll()
+      await this.#closeAll().catch(() => {}) // it is logged; why it did not start says more
       throw error
     }
   }
@@ -101,12 +103,18 @@ export class Sidecar {
    */
   close(): Promise<void> {
     if (this.#state !== 'closed') this.#state = 'draining'
-    this.#closing ??= this.#closeAll()
+    this.#closing ??= this.#closeStarted()
     return this.#closing
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  async #closeStarted(): Promise<void> {
+    // Whoever starts has the failure; closing in its midst would miss what it acquires next.
+    await this.#starting?.catch(() => {})
+    await this.#closeAll()
   }
 
   async #compose(): Promise<void> {
@@ -231,15 +239,18 @@ export class Sidecar {
     return Math.ceil(Math.max(0, this.#drainUntil - this.#clock.monotonic()))
   }
 
-  /** In reverse; a closer that fails keeps none of the others from running. */
+  /** In reverse; a closer that fails keeps none of the others from running. Rejects with the first failure. */
   async #closeAll(): Promise<void> {
+    const failures: unknown[] = []
     for (let close = this.#closers.pop(); close; close = this.#closers.pop()) {
       try {
         await close()
       } catch (error) {
         this.#log.error({ error }, 'something could not be closed')
+        failures.push(error)
       }
     }
     this.#state = 'closed'
+    if (failures.length > 0) throw failures[0]
   }
 }

@@ -142,7 +142,11 @@ export class ReceiptLog {
     if (excess <= 0 || this.#finding > 0) return
     const held = this.#journal.end.nextSeq - this.#journal.firstSeq
     const share = Math.floor(held * (excess / this.#journal.bytes))
-    await this.#journal.release(Math.min(this.#journal.firstSeq + share, neededFrom))
+    try {
+      await this.#journal.release(Math.min(this.#journal.firstSeq + share, neededFrom))
+    } catch (error) {
+      this.#observer.failing(error) // it is tried again after the next checkpoint
+    }
     const gone = this.#index.findIndex((entry) => entry.to > this.#journal.firstSeq)
     this.#index.splice(0, gone === -1 ? this.#index.length : gone)
   }

@@ -117,12 +117,13 @@ export abstract class NdjsonPublish extends PublishRequest implements BodySink {
   /** Nobody is there to be told. What is on its way to the disk will get there. */
   protected abandon(): void {
     this.#unwatch()
-    this.#letGo(this.#held)
+    // What is on its way to the disk is in memory until it is there.
+    this.#letGo(this.#held - (this.#appending?.bytes ?? 0))
     this.#over = true
   }
 
   #letGo(bytes: number): void {
-    // All of it was let go when it was over.
+    // When it was over, all was let go but what was being appended.
     if (this.#over) return
     this.context.admission.release(bytes)
     this.#held -= bytes
@@ -217,7 +218,10 @@ export abstract class NdjsonPublish extends PublishRequest implements BodySink {
     observer?.accepted(length, group.bytes)
     this.#acceptedCount += length
     this.#appending = null
-    if (this.#over) return
+    if (this.#over) {
+      this.context.admission.release(group.bytes)
+      return
+    }
     this.#told(group, group.text(appender.journalId, firstSeq))
     this.pump()
   }
@@ -228,7 +232,10 @@ export abstract class NdjsonPublish extends PublishRequest implements BodySink {
     observer?.refused(problem.code)
     if (problem.code === 'internal') observer?.failed(error)
     this.#appending = null
-    if (this.#over) return
+    if (this.#over) {
+      this.context.admission.release(group.bytes)
+      return
+    }
     this.#failure = problem
     group.refuseMessages(problem)
     this.#gathering.refuseMessages(problem)

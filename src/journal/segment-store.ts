@@ -90,10 +90,23 @@ export class ActiveSegment {
   async #allocate(end: number): Promise<void> {
     while (this.#allocated < end && this.#allocated < this.#segmentBytes) {
       const bytes = Math.min(allocationStep, this.#segmentBytes - this.#allocated)
-      await this.file.write(zeros.subarray(0, bytes), this.#allocated)
+      try {
+        await this.file.write(zeros.subarray(0, bytes), this.#allocated)
+      } catch (error) {
+        if (!isSpaceExhausted(error)) throw error
+        // What is left of the disk goes to the block itself.
+        this.#allocated = this.#segmentBytes
+        await this.file.truncate(this.offset)
+        return
+      }
       this.#allocated += bytes
     }
   }
+}
+
+function isSpaceExhausted(error: unknown): boolean {
+  const code = codeOf(error)
+  return code === 'ENOSPC' || code === 'EDQUOT' || code === 'short_write'
 }
 
 interface SealedSegment {
