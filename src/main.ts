@@ -196,14 +196,16 @@ async function commandLine(args: readonly string[]): Promise<void> {
 }
 
 /**
- * glibc raises its threshold for giving memory back as soon as a large block is freed, as after reading the program's own
- * text; a set threshold stays, and saves each pod some 8 MB. It is read at the start of a process only, so the process
- * begins anew with it (execve(2): the same process, and no other one beside it).
+ * Begins the process anew (execve(2): the same process, and no other one beside it) with settings that are read at its
+ * start only, and bound the memory that each pod pays for:
+ * - glibc raises its threshold for giving memory back as soon as a large block is freed, as after reading the program's
+ *   own text; a threshold that is set stays, and saves some 8 MB;
+ * - V8 lets the young generation of each thread grow with the load; with 8 MB a half it costs no measurable time.
  */
-function beginWithTrimmedMemory(): void {
+function beginWithBoundedMemory(): void {
   const variable = 'MALLOC_TRIM_THRESHOLD_'
   if (process.platform !== 'linux' || process.env[variable] !== undefined || process.execve === undefined) return
-  const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)]
+  const args = [process.execPath, '--max-semi-space-size=8', ...process.execArgv, ...process.argv.slice(1)]
   process.execve(process.execPath, args, { ...process.env, [variable]: String(128 * 1024) })
 }
 
@@ -211,7 +213,7 @@ async function main([first, ...others]: readonly string[]): Promise<void> {
   if (first === loadConfigArgument && process.send !== undefined) {
     await commandLine(others)
   } else if (first === 'run') {
-    beginWithTrimmedMemory()
+    beginWithBoundedMemory()
     const { loadConfigApart } = await import('./config-process.ts')
     const loaded = await loadConfigApart(entry, [first, ...others])
     if (typeof loaded === 'number') process.exitCode = loaded

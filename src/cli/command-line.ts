@@ -41,7 +41,6 @@ export async function runCommandLine(
     .configureHelp({ showGlobalOptions: true })
     .helpCommand('help [COMMAND]', 'Tell what a command does.')
     .addHelpText('after', '\nExit codes: 0 fine, 1 failed, 64 the configuration or the command line is wrong.')
-    .action(() => program.outputHelp())
 
   program
     .command('run')
@@ -97,6 +96,10 @@ export async function runCommandLine(
     })
   program.version(`outrigger ${version}`, '-V, --version', 'print the version')
 
+  if (args.length === 0) {
+    program.outputHelp()
+    return 0
+  }
   try {
     await program.parseAsync(args, { from: 'user' })
     return exitCode
