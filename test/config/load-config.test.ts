@@ -42,6 +42,7 @@ test('no configuration at all is a working one, with the defaults of the contrac
       batchMessagesMax: 5000,
       laneBytesMax: 4_194_304,
       memoryBytesMax: 33_554_432,
+      linger: 5,
       sendTimeout: 30_000,
       retryDelay: 100,
       retryDelayMax: 5000,
