@@ -46,11 +46,11 @@ export async function measureBacklog(
   const messages = benchMessages(BATCH * 4, valueBytes, true)
   const topic = await kafka.newTopic()
   const requests = benchRequests(messages, BATCH)
-  const what = { topic, requests, batch: BATCH, connections, seconds: parameters.seconds }
+  const what = { topic, requests, batch: BATCH, connections, seconds: parameters.seconds * 3 }
   const subject = new Subject(tools.bench, { broker: 'kafka', brokers: kafka.brokers })
   await subject.start()
 
-  await publish(tools, subject, what, kafka)
+  await publish(tools, subject, { ...what, seconds: parameters.warmUpSeconds }, kafka)
   const freshBefore = (await publish(tools, subject, what, kafka)).deliveredPerSecond ?? 0
   say(`fresh messages of ${valueBytes} B, ${BATCH} a request: ${freshBefore}/s until Kafka has them`)
 

@@ -1,4 +1,4 @@
-import { open, readFile, rm, statfs } from 'node:fs/promises'
+import { open, readFile, realpath, rm, statfs } from 'node:fs/promises'
 import { cpus, loadavg, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import packageJson from '../../package.json' with { type: 'json' }
@@ -63,9 +63,16 @@ export async function freeBytes(directory: string): Promise<number> {
   return bavail * bsize
 }
 
+/** Its type, of the mount with the longest path that leads to the directory. */
 async function fileSystemOf(directory: string): Promise<string> {
-  const printed = await tryRun('stat', ['--file-system', '--format=%T', directory])
-  return printed?.stdout.trim() ?? 'unknown'
+  const path = `${await realpath(directory)}/`
+  let found = { point: '', type: 'unknown' }
+  for (const line of (await readFile('/proc/self/mounts', 'utf8')).split('\n')) {
+    const [, point = '', type = ''] = line.split(' ')
+    const prefix = point.endsWith('/') ? point : `${point}/`
+    if (point !== '' && path.startsWith(prefix) && prefix.length > found.point.length) found = { point: prefix, type }
+  }
+  return found.type
 }
 
 /** What every answer waits for at least. */
