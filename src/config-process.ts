@@ -29,13 +29,26 @@ export function loadConfigApart(entry: URL, args: readonly string[]): Promise<Lo
     // Secrets travel by the channel between the two, never by arguments or output.
     const child = fork(fileURLToPath(entry), [loadConfigArgument, ...args], { serialization: 'advanced' })
     let loaded: LoadedForRun | null = null
+    let ended: { readonly code: number | null; readonly signal: string | null } | null = null
+    // The end may be noticed before the last message is read; the channel closes after it.
+    let isRead = false
+    const settle = (): void => {
+      if (ended === null || !isRead) return
+      if (ended.code === null)
+        reject(new Error(`the process that loads the configuration was ended by ${ended.signal}`))
+      else resolve(ended.code === 0 && loaded !== null ? loaded : ended.code)
+    }
     child.once('message', (answer) => {
       loaded = concealSecrets<LoadedForRun>(answer as Revealed<LoadedForRun>)
     })
+    child.once('disconnect', () => {
+      isRead = true
+      settle()
+    })
     child.once('error', reject)
     child.once('exit', (code, signal) => {
-      if (code === null) reject(new Error(`the process that loads the configuration was ended by ${signal}`))
-      else resolve(code === 0 && loaded !== null ? loaded : code)
+      ended = { code, signal }
+      settle()
     })
   })
 }
