@@ -1,6 +1,6 @@
 import { OutriggerError } from '../base/errors.ts'
 
-/** A message on its way out; `headers` already hold what Outrigger adds. */
+/** A message on its way out; `headers` already hold what Outrigger adds. Its bytes are gone once it is delivered: who wants to keep them copies them. */
 export interface OutgoingMessage {
   readonly key: Buffer | null
   /** null is a tombstone. */
@@ -30,6 +30,11 @@ export interface Delivered {
 export interface Broker {
   /** Resolves when the broker has acknowledged every message; rejects with a `BrokerError`, or the signal's reason. */
   send(topic: string, messages: readonly OutgoingMessage[], signal: AbortSignal): Promise<Delivered>
+  /**
+   * This very array will probably be the topic's next `send`: what can be made ready for it may be made ready now, while
+   * the `send` before is under way. Nothing of it goes out, and it may never be sent.
+   */
+  prepare?(topic: string, messages: readonly OutgoingMessage[]): void
   /** Lets what is under way end, then disconnects. Idempotent. */
   close(): Promise<void>
 }

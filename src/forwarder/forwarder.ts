@@ -7,6 +7,7 @@ import { isSameTopic, topicOf } from '../message/message-codec.ts'
 import type { Broker } from './broker.ts'
 import { BrokerError } from './broker.ts'
 import type { LaneContext, LaneOptions } from './lane.ts'
+import { LaneMemory } from './lane-queue.ts'
 import { Lane } from './lane.ts'
 import type { Cursor, DeadLetterBox, ReadableJournal, ReceiptJournal, RecordReader } from './ports.ts'
 import { ReaderPool } from './reader-pool.ts'
@@ -81,7 +82,7 @@ export class Forwarder {
   #reader: RecordReader | null = null
   #unchecked = false
   readonly #changes: Wakeup
-  readonly #memory = { bytes: 0 }
+  readonly #memory = new LaneMemory()
   #loops: Promise<void>[] = []
   readonly #working = new Set<Promise<void>>()
   #closing: Promise<void> | null = null

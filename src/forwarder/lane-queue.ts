@@ -1,15 +1,48 @@
 /** A record that waits in memory. */
 export interface QueuedRecord {
   readonly seq: number
-  readonly bytes: Buffer
+  readonly bytes: Buffer<ArrayBuffer>
   readonly start: number
   readonly end: number
 }
 
+export interface QueueLimits {
+  readonly countMax: number
+  readonly bytesMax: number
+  /** What each record costs beside its own bytes. */
+  readonly overheadBytes: number
+  readonly seqMax: number
+  /** How many of the oldest records to pass over. */
+  readonly skip: number
+}
+
 const arenaBytesMin = 512
 const arenaBytesMax = 64 * 1024
+/** A lane's batch, and some. */
+const sparesMax = 32
 /** What a queued record costs beside its bytes, roughly. */
 const recordOverheadBytes = 96
+
+/**
+ * The memory of all lanes together. Arenas that are done with are used again: to leave them to the garbage collector costs
+ * as much memory as V8 lets pile up outside its heap, which is 64 MiB.
+ */
+export class LaneMemory {
+  /** What all lanes hold. */
+  bytes = 0
+  readonly #spares: ArrayBuffer[] = []
+
+  take(bytes: number): Buffer<ArrayBuffer> {
+    const spare = bytes === arenaBytesMax ? this.#spares.pop() : undefined
+    return spare === undefined ? Buffer.allocUnsafeSlow(bytes) : Buffer.from(spare)
+  }
+
+  /** Whoever looks at the arena nevertheless finds it empty, and not another record's bytes in it. */
+  giveBack(arena: Buffer<ArrayBuffer>): void {
+    if (arena.length === arenaBytesMax && this.#spares.length < sparesMax) this.#spares.push(arena.buffer.transfer())
+    else arena.buffer.transfer(0)
+  }
+}
 
 /**
  * The records of one lane that are held in memory, oldest first. Their bytes are copied together into arenas of the
@@ -18,14 +51,13 @@ const recordOverheadBytes = 96
 export class LaneQueue {
   #records: QueuedRecord[] = []
   #head = 0
-  #arena: Buffer = Buffer.alloc(0)
+  #arena: Buffer<ArrayBuffer> = Buffer.alloc(0)
   #arenaUsed = 0
   #bytes = 0
-  readonly #total: { bytes: number }
+  readonly #memory: LaneMemory
 
-  /** Keeps `total` up to date with what it holds, beside other queues. */
-  constructor(total: { bytes: number }) {
-    this.#total = total
+  constructor(memory: LaneMemory) {
+    this.#memory = memory
   }
 
   get length(): number {
@@ -44,7 +76,7 @@ export class LaneQueue {
     const length = end - start
     if (this.#arenaUsed + length > this.#arena.length) {
       const grown = Math.min(Math.max(this.#arena.length * 2, arenaBytesMin), arenaBytesMax)
-      this.#arena = Buffer.allocUnsafeSlow(Math.max(length, this.length === 0 ? arenaBytesMin : grown))
+      this.#arena = this.#memory.take(Math.max(length, this.length === 0 ? arenaBytesMin : grown))
       this.#arenaUsed = 0
     }
     source.copy(this.#arena, this.#arenaUsed, start, end)
@@ -53,11 +85,11 @@ export class LaneQueue {
     this.#count(length + recordOverheadBytes)
   }
 
-  /** The oldest records, at least one, up to the limits, and none beyond `seqMax`. They stay queued. */
-  peek(limits: { countMax: number; bytesMax: number; overheadBytes: number; seqMax: number }): QueuedRecord[] {
+  /** The oldest records behind the `skip` oldest, at least one if there is any, up to the limits, and none beyond `seqMax`. They stay queued. */
+  peek(limits: QueueLimits): QueuedRecord[] {
     const batch: QueuedRecord[] = []
     let bytes = 0
-    for (let i = this.#head; i < this.#records.length && batch.length < limits.countMax; i++) {
+    for (let i = this.#head + limits.skip; i < this.#records.length && batch.length < limits.countMax; i++) {
       const record = this.#records[i] as QueuedRecord
       bytes += record.end - record.start + limits.overheadBytes
       if (batch.length > 0 && (bytes > limits.bytesMax || record.seq > limits.seqMax)) break
@@ -66,11 +98,12 @@ export class LaneQueue {
     return batch
   }
 
-  /** Forgets the oldest `count` records. */
+  /** Forgets the oldest `count` records, of which nobody must look at the bytes any more. */
   drop(count: number): void {
     for (let i = this.#head; i < this.#head + count; i++) {
-      const record = this.#records[i] as QueuedRecord
-      this.#count(-(record.end - record.start + recordOverheadBytes))
+      const { bytes, start, end } = this.#records[i] as QueuedRecord
+      this.#count(-(end - start + recordOverheadBytes))
+      if (bytes !== this.#records[i + 1]?.bytes) this.#memory.giveBack(bytes)
     }
     this.#head += count
     if (this.#head === this.#records.length) this.clear()
@@ -90,6 +123,6 @@ export class LaneQueue {
 
   #count(bytes: number): void {
     this.#bytes += bytes
-    this.#total.bytes += bytes
+    this.#memory.bytes += bytes
   }
 }

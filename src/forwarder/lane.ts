@@ -4,11 +4,11 @@ import type { Breaker } from '../base/resilience.ts'
 import { Backoff, CircuitOpenError, TimeoutError, withTimeout } from '../base/resilience.ts'
 import { decodeMessage, topicOf } from '../message/message-codec.ts'
 import { formatMessageId } from '../message/message-id.ts'
-import type { StoredMessage } from '../message/message.ts'
 import type { Broker, Delivered, OutgoingMessage } from './broker.ts'
 import { BrokerError } from './broker.ts'
-import type { QueuedRecord } from './lane-queue.ts'
+import type { LaneMemory, QueuedRecord, QueueLimits } from './lane-queue.ts'
 import { LaneQueue } from './lane-queue.ts'
+import { outgoingMessages } from './outgoing-messages.ts'
 import type { DeadLetterBox, ReadableJournal, RecordBlock } from './ports.ts'
 import type { ReaderPool } from './reader-pool.ts'
 import type { DeadReceipt, DeliveredReceipt } from './receipt.ts'
@@ -35,7 +35,7 @@ export interface LaneContext {
   readonly clock: Clock
   readonly options: LaneOptions
   /** What all lanes hold in memory together. */
-  readonly memory: { bytes: number }
+  readonly memory: LaneMemory
   readonly readers: ReaderPool
   /** Aborts when forwarding ends: nothing new is begun. */
   readonly signal: AbortSignal
@@ -79,6 +79,8 @@ export class Lane {
    * and each would cost a bisection of its own. Doubles with each success.
    */
   #trusted = Number.POSITIVE_INFINITY
+  /** The batch behind the one that is under way, made ready meanwhile. */
+  #ahead: { readonly batch: QueuedRecord[]; readonly messages: readonly OutgoingMessage[] } | null = null
   #running = false
 
   constructor(topic: string, context: LaneContext) {
@@ -197,19 +199,29 @@ export class Lane {
 
   #nextBatch(): QueuedRecord[] {
     const { options } = this.#context
+    const ahead = this.#ahead
+    // Nothing leaves a queue but from its beginning: while the first record is the oldest, so are all.
+    if (ahead !== null && this.#isTrusting && ahead.batch[0] === this.#queue.first) return ahead.batch
     return this.#queue.peek({
+      ...batchLimits(options),
       countMax: Math.min(this.#suspicion?.countMax ?? options.batchMessagesMax, this.#trusted),
       seqMax: this.#suspicion?.seqMax ?? Number.MAX_SAFE_INTEGER,
-      bytesMax: options.batchBytesMax,
-      overheadBytes: messageOverheadBytes,
     })
+  }
+
+  /** Whether nothing keeps batches smaller than they may be. */
+  get #isTrusting(): boolean {
+    return this.#suspicion === null && this.#trusted >= this.#context.options.batchMessagesMax
   }
 
   async #send(batch: QueuedRecord[]): Promise<Delivered> {
     const { broker, clock, journal, options, sendSignal } = this.#context
     this.#attempts++
     this.#sendingSince = clock.monotonic()
-    const messages = outgoingMessages(batch, journal.id)
+    const messages = this.#ahead?.batch === batch ? this.#ahead.messages : outgoingMessages(batch, journal.id)
+    this.#ahead = null
+    // Not before this one is on its way.
+    if (broker.prepare) setImmediate(() => this.#prepareBehind(batch))
     try {
       return await withTimeout(options.sendTimeout, sendSignal, (signal) => broker.send(this.topic, messages, signal))
     } catch (error) {
@@ -217,6 +229,16 @@ export class Lane {
       const text = `the broker did not answer within ${options.sendTimeout} ms`
       throw new BrokerError('transient', 'SEND_TIMEOUT', text, { cause: error })
     }
+  }
+
+  /** So that the broker need not wait for the next batch to be made. Only a full one: another may still grow. */
+  #prepareBehind(batch: readonly QueuedRecord[]): void {
+    const { broker, journal, options } = this.#context
+    if (this.#sendingSince === null || !this.#isTrusting || this.#queue.first !== batch[0]) return
+    const next = this.#queue.peek({ ...batchLimits(options), skip: batch.length })
+    if (next.length === 0 || this.#queue.length === batch.length + next.length) return
+    this.#ahead = { batch: next, messages: outgoingMessages(next, journal.id) }
+    broker.prepare?.(this.topic, this.#ahead.messages)
   }
 
   async #delivered(batch: QueuedRecord[], { partitions, offsets }: Delivered): Promise<void> {
@@ -241,6 +263,7 @@ export class Lane {
 
   async #failed(error: BrokerError, batch: QueuedRecord[]): Promise<void> {
     const seqMax = (batch.at(-1) as QueuedRecord).seq
+    this.#ahead = null
     if (error.failure !== 'permanent') {
       // Sent again as it was, not grown: what a part of the broker has kept of it is recognised by its being the same.
       this.#suspicion ??= { countMax: batch.length, seqMax }
@@ -359,46 +382,16 @@ function isOfTopic(topic: string, record: Buffer, start: number): boolean {
   return record[start + 1] === topic.length && topicOf(record, start) === topic
 }
 
+function batchLimits(options: LaneOptions): QueueLimits {
+  return {
+    countMax: options.batchMessagesMax,
+    bytesMax: options.batchBytesMax,
+    overheadBytes: messageOverheadBytes,
+    seqMax: Number.MAX_SAFE_INTEGER,
+    skip: 0,
+  }
+}
+
 const stuckAfterMs = 1000
 /** How long a lane may read back while others wait for their turn. */
 const readTurnMs = 50
-
-/** A class, not a literal: V8 would take literals that outlive a young collection for long-lived ones, and never get rid of them cheaply. */
-class StoredOutgoing implements OutgoingMessage {
-  readonly key: Buffer | null
-  readonly value: Buffer | null
-  readonly headers: OutgoingMessage['headers']
-  readonly partition: number | null
-  readonly timestamp: number
-
-  constructor(message: StoredMessage, headers: OutgoingMessage['headers']) {
-    this.key = message.key
-    this.value = message.value
-    this.headers = headers
-    this.partition = message.partition
-    this.timestamp = message.timestamp ?? message.acceptedAt
-  }
-}
-
-function outgoingMessages(batch: readonly QueuedRecord[], journalId: string): OutgoingMessage[] {
-  const messages: OutgoingMessage[] = []
-  let acceptedAt = Number.NaN
-  let accepted: readonly [string, string] = ['', '']
-  for (const { bytes, start, seq } of batch) {
-    const message = decodeMessage(bytes, start, seq)
-    if (message.acceptedAt !== acceptedAt) {
-      acceptedAt = message.acceptedAt
-      accepted = ['outrigger-accepted-at', String(acceptedAt)]
-    }
-    const headers: (readonly [string, Buffer | string])[] = [
-      ['outrigger-id', formatMessageId(journalId, seq)],
-      accepted, // many were accepted in the same millisecond
-    ]
-    if (message.contentType !== null) headers.push(['content-type', message.contentType])
-    if (message.traceparent !== null) headers.push(['traceparent', message.traceparent])
-    if (message.tracestate !== null) headers.push(['tracestate', message.tracestate])
-    for (const header of message.headers) headers.push(header)
-    messages.push(new StoredOutgoing(message, headers))
-  }
-  return messages
-}

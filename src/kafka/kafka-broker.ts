@@ -58,6 +58,10 @@ export class KafkaBroker implements Broker {
     }
   }
 
+  prepare(topic: string, messages: readonly OutgoingMessage[]): void {
+    this.#writers.get(topic)?.prepare(messages)
+  }
+
   close(): Promise<void> {
     return (this.#closing ??= this.#close())
   }

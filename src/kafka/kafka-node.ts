@@ -193,7 +193,9 @@ class Link {
       })
       await this.#fetching
     }
-    return pool.send(this.#broker.lookupRequest(apiKey, definition)(args))
+    const exchange = this.#broker.lookupRequest(apiKey, definition)(args)
+    const pieces = exchange.request.pieces?.()
+    return pieces === undefined ? pool.send(exchange) : sendPieces(await pool.getConnection(0), exchange, pieces)
   }
 
   /** kafkajs learns of it by the sockets' errors: it rejects what waits, and stops its timers. */
@@ -201,6 +203,58 @@ class Link {
     for (const socket of this.#sockets) socket.destroy(error)
     for (const connection of this.#broker.connectionPool.pool) connection.requestQueue.destroy()
   }
+}
+
+/**
+ * As kafkajs's `Connection.send`, which copies a request twice into memory that it has cleared before. Here the pieces go
+ * to the socket as they are; they must not change until there is an answer, or the connection is destroyed.
+ */
+async function sendPieces<Answer>(
+  connection: Connection,
+  { request, response }: Exchange<Answer>,
+  pieces: readonly Buffer[],
+): Promise<Answer> {
+  const { requestQueue, clientId, socket } = connection
+  if (!connection.isAuthenticated()) await connection.authenticate()
+  const { apiKey, apiName, apiVersion } = request
+  const correlationId = connection.nextCorrelationId()
+  const header = requestHeader(request, correlationId, clientId, pieces)
+  const { payload } = await new Promise<{ readonly payload: Buffer }>((resolve, reject) => {
+    requestQueue.push({
+      entry: { apiKey, apiName, apiVersion, correlationId, resolve, reject },
+      expectResponse: true,
+      requestTimeout: null,
+      sendRequest() {
+        socket.cork()
+        for (const piece of [header, ...pieces]) socket.write(piece)
+        socket.uncork()
+      },
+    })
+  })
+  const decoded = await response.decode(payload)
+  requestQueue.maybeThrottle(decoded.clientSideThrottleTime ?? null)
+  return response.parse(decoded)
+}
+
+/** Request header v1 (https://kafka.apache.org/protocol#protocol_messages), behind the length of all. */
+function requestHeader(
+  { apiKey, apiVersion }: Exchange<unknown>['request'],
+  correlationId: number,
+  clientId: string,
+  pieces: readonly Buffer[],
+): Buffer {
+  const clientIdBytes = Buffer.byteLength(clientId)
+  const header = Buffer.alloc(4 + 2 + 2 + 4 + 2 + clientIdBytes)
+  header.writeInt32BE(
+    pieces.reduce((sum, { length }) => sum + length, header.length - 4),
+    0,
+  )
+  header.writeInt16BE(apiKey, 4)
+  header.writeInt16BE(apiVersion, 6)
+  header.writeInt32BE(correlationId, 8)
+  header.writeInt16BE(clientIdBytes, 12)
+  header.write(clientId, 14)
+  return header
 }
 
 function openSocket({ host, port, ssl, onConnect }: SocketFactoryArguments, sockets: Set<Socket>): Socket {

@@ -41,13 +41,36 @@ declare module 'kafkajs/src/network/connectionPool.js' {
   export interface RequestQueue {
     readonly pending: readonly unknown[]
     scheduleCheckPendingRequests(): void
+    push(request: {
+      entry: QueueEntry
+      expectResponse: true
+      requestTimeout: null
+      /** Called when its turn has come. */
+      sendRequest(): void
+    }): void
+    maybeThrottle(ms: number | null): void
     /** Stops the timers. */
     destroy(): void
   }
 
+  export interface QueueEntry {
+    readonly apiKey: number
+    readonly apiName: string
+    readonly apiVersion: number
+    readonly correlationId: number
+    resolve(answer: { readonly payload: Buffer }): void
+    reject(error: unknown): void
+  }
+
   export interface Connection {
     readonly requestQueue: RequestQueue
+    readonly clientId: string
+    readonly socket: Socket
     isConnected(): boolean
+    /** False when the session of SASL is over. */
+    isAuthenticated(): boolean
+    authenticate(): Promise<void>
+    nextCorrelationId(): number
     send<Answer>(exchange: Exchange<Answer>): Promise<Answer>
   }
 
@@ -96,7 +119,9 @@ declare module 'kafkajs/src/protocol/requests/index.js' {
       apiVersion: number
       apiName: string
       expectResponse?: () => boolean
-      encode(): Promise<Encoded>
+      encode?(): Promise<Encoded>
+      /** In place of `encode`, and unknown to kafkajs: what follows the request's header, piece by piece. */
+      pieces?(): readonly Buffer[]
     }
     response: {
       decode(data: Buffer): Promise<{ readonly clientSideThrottleTime?: number }>

@@ -33,10 +33,7 @@ export const produceRequest: RequestDefinition<ProduceArguments, PartitionAnswer
           apiKey: apiKeys.produce,
           apiVersion: version,
           apiName: 'Produce',
-          encode: async () => {
-            const buffer = encodeProduce(args)
-            return { buf: buffer, buffer }
-          },
+          pieces: () => encodeProduce(args),
         },
         response: {
           decode: async (data) => {
@@ -52,29 +49,30 @@ export const produceRequest: RequestDefinition<ProduceArguments, PartitionAnswer
     },
 }
 
-function encodeProduce({ acks, timeoutMs, batches }: ProduceArguments): Buffer {
+/** The batches are not copied: each stands for itself, behind what introduces it. */
+function encodeProduce({ acks, timeoutMs, batches }: ProduceArguments): Buffer[] {
   const topics = Map.groupBy(batches, ({ topic }) => topic)
-  let size = 2 + 2 + 4 + 4
+  const prelude = Buffer.alloc(2 + 2 + 4 + 4)
+  prelude.writeInt16BE(-1, 0)
+  prelude.writeInt16BE(acks === 'all' ? -1 : 1, 2)
+  prelude.writeInt32BE(timeoutMs, 4)
+  prelude.writeInt32BE(topics.size, 8)
+  const pieces: Buffer[] = [prelude]
   for (const [topic, ofTopic] of topics) {
-    size += 2 + Buffer.byteLength(topic) + 4
-    for (const { bytes } of ofTopic) size += 8 + bytes.length
-  }
-  const out = Buffer.allocUnsafeSlow(size)
-  let at = out.writeInt16BE(-1, 0)
-  at = out.writeInt16BE(acks === 'all' ? -1 : 1, at)
-  at = out.writeInt32BE(timeoutMs, at)
-  at = out.writeInt32BE(topics.size, at)
-  for (const [topic, ofTopic] of topics) {
-    const length = out.write(topic, at + 2)
-    out.writeInt16BE(length, at)
-    at = out.writeInt32BE(ofTopic.length, at + 2 + length)
+    const length = Buffer.byteLength(topic)
+    const introduction = Buffer.alloc(2 + length + 4)
+    introduction.writeInt16BE(length, 0)
+    introduction.write(topic, 2)
+    introduction.writeInt32BE(ofTopic.length, 2 + length)
+    pieces.push(introduction)
     for (const { partition, bytes } of ofTopic) {
-      at = out.writeInt32BE(partition, at)
-      at = out.writeInt32BE(bytes.length, at)
-      at += bytes.copy(out, at)
+      const beginning = Buffer.alloc(8)
+      beginning.writeInt32BE(partition, 0)
+      beginning.writeInt32BE(bytes.length, 4)
+      pieces.push(beginning, bytes)
     }
   }
-  return out
+  return pieces
 }
 
 function decodeAnswers(reader: ByteReader, version: number): PartitionAnswer[] {

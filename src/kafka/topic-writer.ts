@@ -45,6 +45,16 @@ interface Share {
   baseOffset: number | undefined
 }
 
+/** A batch, placed and encoded. */
+interface Prepared {
+  readonly messages: readonly OutgoingMessage[]
+  readonly layout: TopicLayout
+  readonly partitions: readonly number[]
+  /** The partition of its messages without a key. */
+  readonly sticky: number | undefined
+  readonly shares: Promise<Share[]>
+}
+
 /**
  * Writes one topic's batches, one after another. Keeps what must outlive a single `write`: the topic's layout, the
  * sequence number of each partition, and what was written of a batch that failed as a whole.
@@ -60,6 +70,7 @@ export class TopicWriter {
   #sticky: number | undefined
   /** Messages that were written although their batch failed; they will come again, and must not be written twice. */
   #written: WeakMap<OutgoingMessage, { partition: number; offset: number }> | undefined
+  #prepared: Prepared | undefined
   #last: Promise<unknown> = Promise.resolve()
 
   constructor(topic: string, surroundings: WriterSurroundings, options: TopicWriterOptions) {
@@ -81,13 +92,32 @@ export class TopicWriter {
     }
   }
 
+  /** Places and encodes what the next `write` will probably be given, while another one is under way. */
+  prepare(messages: readonly OutgoingMessage[]): void {
+    const layout = this.#layout
+    if (layout === undefined || highestPartition(messages) >= layout.leaders.length) return
+    const prepared = this.#prepare(messages, layout, undefined)
+    prepared.shares.catch(() => {}) // whoever writes it will see
+    this.#prepared = prepared
+  }
+
+  #prepare(messages: readonly OutgoingMessage[], layout: TopicLayout, sticky: number | undefined): Prepared {
+    const placed = this.#place(messages, layout, sticky)
+    return { messages, layout, ...placed, shares: this.#shares(messages, placed.partitions) }
+  }
+
   async #write(messages: readonly OutgoingMessage[], abort: Aborting): Promise<Delivered> {
     let layout = await this.#currentLayout(abort)
-    const wanted = messages.reduce((most, { partition }) => Math.max(most, partition ?? 0), 0)
-    if (wanted >= layout.leaders.length) layout = await this.#refresh(abort)
-    const partitions = this.#place(messages, layout)
-    const offsets = messages.map(() => -1)
-    const shares = await this.#shares(messages, partitions, offsets)
+    if (highestPartition(messages) >= layout.leaders.length) layout = await this.#refresh(abort)
+    const ahead = this.#prepared
+    this.#prepared = undefined
+    const isReady = ahead?.messages === messages && ahead.layout === layout
+    const prepared = isReady ? ahead : this.#prepare(messages, layout, this.#sticky)
+    const { partitions } = prepared
+    // It stays with its partition until it got through.
+    this.#sticky = prepared.sticky
+    const offsets = messages.map((message) => this.#written?.get(message)?.offset ?? -1)
+    const shares = await prepared.shares
     try {
       await this.#deliver(shares, layout, abort)
     } catch (error) {
@@ -221,9 +251,14 @@ export class TopicWriter {
     return layout
   }
 
-  #place(messages: readonly OutgoingMessage[], { leaders }: TopicLayout): number[] {
+  #place(
+    messages: readonly OutgoingMessage[],
+    { leaders }: TopicLayout,
+    stickyBefore: number | undefined,
+  ): { partitions: number[]; sticky: number | undefined } {
     const count = leaders.length
-    return messages.map((message) => {
+    let sticky = stickyBefore
+    const partitions = messages.map((message) => {
       const { partition, key } = message
       const known = this.#written?.get(message)
       if (known) return known.partition
@@ -233,31 +268,24 @@ export class TopicWriter {
           hint: `It has ${count}, from 0 to ${count - 1}.`,
         })
       }
-      return key === null ? this.#keyless(leaders) : partitionOfKey(key, count)
+      if (key !== null) return partitionOfKey(key, count)
+      if (sticky === undefined || (leaders[sticky] ?? -1) < 0) sticky = this.#anyPartition(leaders)
+      return sticky
     })
+    return { partitions, sticky }
   }
 
-  #keyless(leaders: readonly number[]): number {
-    if (this.#sticky !== undefined && (leaders[this.#sticky] ?? -1) >= 0) return this.#sticky
+  #anyPartition(leaders: readonly number[]): number {
     const led = [...leaders.keys()].filter((partition) => (leaders[partition] as number) >= 0)
     const candidates = led.length > 0 ? led : [...leaders.keys()]
-    this.#sticky = candidates[Math.floor(this.#surroundings.random() * candidates.length)] as number
-    return this.#sticky
+    return candidates[Math.floor(this.#surroundings.random() * candidates.length)] as number
   }
 
-  /** Groups and encodes what is not written yet; the offsets of what is are filled in. */
-  async #shares(
-    messages: readonly OutgoingMessage[],
-    partitions: readonly number[],
-    offsets: number[],
-  ): Promise<Share[]> {
+  /** Groups and encodes what is not written yet. */
+  async #shares(messages: readonly OutgoingMessage[], partitions: readonly number[]): Promise<Share[]> {
     const indexes = new Map<number, number[]>()
     for (let i = 0; i < messages.length; i++) {
-      const known = this.#written?.get(messages[i] as OutgoingMessage)
-      if (known) {
-        offsets[i] = known.offset
-        continue
-      }
+      if (this.#written?.has(messages[i] as OutgoingMessage)) continue
       const ofPartition = indexes.get(partitions[i] as number)
       if (ofPartition) ofPartition.push(i)
       else indexes.set(partitions[i] as number, [i])
@@ -290,6 +318,10 @@ export class TopicWriter {
 interface Problem {
   readonly error: BrokerError
   readonly tryAgain: boolean
+}
+
+function highestPartition(messages: readonly OutgoingMessage[]): number {
+  return messages.reduce((most, { partition }) => Math.max(most, partition ?? 0), 0)
 }
 
 const severity = { fatal: 3, transient: 2, blocked: 1, permanent: 0 } as const

@@ -17,6 +17,8 @@ export interface Parameters {
   readonly backlogBytes: number
   readonly backlogValueBytes: number
   readonly restarts: number
+  /** How long a Kafka that was just started is warmed. */
+  readonly kafkaWarmUpSeconds: number
 }
 
 const MiB = 1024 * 1024
@@ -35,6 +37,7 @@ export const fullParameters: Parameters = {
   backlogBytes: 2048 * MiB,
   backlogValueBytes: 2048,
   restarts: 5,
+  kafkaWarmUpSeconds: 20,
 }
 
 /** Shows that everything works, and roughly how fast. */
@@ -48,9 +51,10 @@ export const quickParameters: Parameters = {
   idleSeconds: 3,
   backlogBytes: 256 * MiB,
   restarts: 2,
+  kafkaWarmUpSeconds: 3,
 }
 
 /** Bytes that a run needs on disk: Kafka's and Outrigger's copy of everything, which goes only after a while. */
 export function diskBytesNeeded(parameters: Parameters): number {
-  return 2048 * MiB + parameters.backlogBytes * 3
+  return 4096 * MiB + parameters.backlogBytes * 3
 }

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { FakeBroker } from './fake-broker.ts'
+import { BrokerError } from '../../src/forwarder/broker.ts'
 import { Rig, message, seqOf, until, withDirectory, withRig } from './rig.ts'
 
 const numbers = (broker: FakeBroker, topic: string): number[] =>
@@ -123,6 +124,34 @@ test('has one batch of a topic under way, and those of many topics at once', asy
     await rig.finished()
     expect(Math.max(...broker.inFlightMax.values())).toBe(1)
     expect(broker.attempts).toHaveLength(100)
+  })
+})
+
+test('makes a full batch ready while the one before it is under way, and sends that very one', async () => {
+  const broker = new FakeBroker()
+  await withRig(broker, { batchMessagesMax: 3, linger: 0 }, async (rig) => {
+    broker.next(1, 'hang')
+    await rig.publish(...Array.from({ length: 8 }, (_, i) => message('t', `${i}`)))
+    await until(() => broker.prepared.length > 0)
+    expect(broker.prepared.map((messages) => messages.map(({ value }) => String(value)))).toEqual([['3', '4', '5']])
+    expect(broker.attempts).toHaveLength(1)
+    broker.release()
+    await rig.finished()
+    expect(broker.attempts.map(({ messages }) => messages.map(({ value }) => String(value)))).toEqual([['0', '1', '2'], ['3', '4', '5'], ['6', '7']]) // prettier-ignore
+    // The last one was not full: it might have grown.
+    expect(broker.prepared).toHaveLength(1)
+    expect(broker.attempts[1]?.given).toBe(broker.prepared[0])
+  })
+})
+
+test('what was made ready waits until what failed before it has got through', async () => {
+  const broker = new FakeBroker()
+  await withRig(broker, { batchMessagesMax: 3, linger: 0, retryDelay: 1 }, async (rig) => {
+    broker.next(1, 'lost-answer')
+    broker.next(2, new BrokerError('transient', 'ECONNRESET', 'reset'))
+    await rig.publish(...Array.from({ length: 9 }, (_, i) => message('t', `${i}`)))
+    await rig.finished()
+    expect(broker.attempts.map(({ messages }) => messages.map(({ value }) => Number(value))).slice(-3)).toEqual([[0, 1, 2], [3, 4, 5], [6, 7, 8]]) // prettier-ignore
   })
 })
 

@@ -6,6 +6,9 @@ import type { ConsumedRecord } from '../../src/subscriptions/consumer.ts'
 /** One call of `send`, and how it ended. */
 export interface Attempt {
   readonly topic: string
+  /** The array that was given to `send`; its messages are no more once they are delivered. */
+  readonly given: readonly OutgoingMessage[]
+  /** A copy of it. */
   readonly messages: readonly OutgoingMessage[]
   outcome: 'pending' | 'delivered' | 'failed' | 'aborted'
 }
@@ -24,6 +27,8 @@ export type Rule = (topic: string, messages: readonly OutgoingMessage[]) => Verd
 export class FakeBroker implements Broker {
   /** Every call of `send`, in order. */
   readonly attempts: Attempt[] = []
+  /** Every call of `prepare`, in order: the arrays themselves. */
+  readonly prepared: (readonly OutgoingMessage[])[] = []
   readonly partitions: number
   closed = false
   /** How many sends are under way now, and how many were at most, by topic. */
@@ -80,10 +85,11 @@ export class FakeBroker implements Broker {
     return (this.#records.get(topic) ?? []).flat()
   }
 
-  async send(topic: string, messages: readonly OutgoingMessage[], signal: AbortSignal): Promise<Delivered> {
+  async send(topic: string, given: readonly OutgoingMessage[], signal: AbortSignal): Promise<Delivered> {
     signal.throwIfAborted()
+    const messages = given.map(copyOf)
     if (this.closed) throw new BrokerError('transient', 'CLOSED', 'the broker is closed')
-    const attempt: Attempt = { topic, messages, outcome: 'pending' }
+    const attempt: Attempt = { topic, given, messages, outcome: 'pending' }
     this.attempts.push(attempt)
     this.#count(topic, 1)
     try {
@@ -96,6 +102,10 @@ export class FakeBroker implements Broker {
     } finally {
       this.#count(topic, -1)
     }
+  }
+
+  prepare(_topic: string, messages: readonly OutgoingMessage[]): void {
+    this.prepared.push(messages)
   }
 
   async close(): Promise<void> {
@@ -166,5 +176,17 @@ export class FakeBroker implements Broker {
     const now = (this.inFlight.get(topic) ?? 0) + by
     this.inFlight.set(topic, now)
     this.inFlightMax.set(topic, Math.max(now, this.inFlightMax.get(topic) ?? 0))
+  }
+}
+
+/** The bytes of a message are its sender's, and gone once it is delivered. */
+function copyOf({ key, value, headers, ...rest }: OutgoingMessage): OutgoingMessage {
+  return {
+    ...rest,
+    key: key && Buffer.from(key),
+    value: value && Buffer.from(value),
+    headers: headers.map(
+      ([name, content]) => [name, typeof content === 'string' ? content : Buffer.from(content)] as const,
+    ),
   }
 }

@@ -73,6 +73,7 @@ export class Life {
   broker(broker: Broker): Broker {
     return {
       send: (topic, messages, signal) => this.#live(() => broker.send(topic, messages, signal)),
+      prepare: (topic, messages) => broker.prepare?.(topic, messages),
       close: () => this.#live(() => broker.close()),
     }
   }

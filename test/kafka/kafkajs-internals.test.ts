@@ -37,6 +37,12 @@ test('its inside is as kafkajs-internals.d.ts says', () => {
     expect(connection.requestQueue.pending).toEqual([])
     expect(connection.requestQueue.scheduleCheckPendingRequests).toBeTypeOf('function')
     expect(connection.requestQueue.destroy).toBeTypeOf('function')
+    expect(connection.requestQueue.push).toBeTypeOf('function')
+    expect(connection.requestQueue.maybeThrottle).toBeTypeOf('function')
+    expect(connection.clientId).toBe('c')
+    expect(connection.nextCorrelationId()).toBeTypeOf('number')
+    expect(connection.isAuthenticated()).toBe(false)
+    expect(connection.authenticate).toBeTypeOf('function')
     expect(connection.send).toBeTypeOf('function')
   }
   expect(broker.connectionPool).toBe(pool)

@@ -32,6 +32,8 @@ class Fixture {
   readonly outcomes = new Map<number, (ParcelOutcome | 'hang')[]>()
   leaders = [1, 1, 1]
   clusterIsAway = false
+  /** Called when the cluster is asked for the layout. */
+  whenAsked = (): void => {}
   producers = 0
   layouts = 0
   withdrawn = 0
@@ -49,6 +51,7 @@ class Fixture {
         node: (id: number) => (id < 0 ? undefined : ({ address: 'kafka:9092' } as KafkaNode)),
         layout: async () => {
           this.layouts++
+          this.whenAsked()
           if (this.clusterIsAway) throw new BrokerError('transient', 'ECONNREFUSED', 'the cluster is away')
           return { leaders: this.leaders }
         },
@@ -258,6 +261,46 @@ test('messages without a key stay on their partition until they got through, unl
   expect(await failureOf(fixture.write(keyless))).toMatchObject({ failure: 'blocked', reason: 'LEADER_NOT_AVAILABLE' })
   await fixture.write(keyless)
   expect(fixture.sent.at(-1)?.partition).not.toBe(2)
+})
+
+test('what was prepared is written as it is, but anew when the layout has changed meanwhile', async () => {
+  const fixture = new Fixture()
+  const keyless = (value: string) => [outgoing({ value: Buffer.from(value) })]
+  const [first, second, third] = [keyless('a'), keyless('b'), keyless('c')]
+  // Nothing is known of the topic yet.
+  fixture.writer.prepare(first)
+  const writing = fixture.write(first)
+  await writing
+  fixture.writer.prepare(second)
+  const value = second[0]?.value as Buffer
+  value.fill('x') // after it was encoded
+  expect(await fixture.write(second)).toEqual({ partitions: [1], offsets: [0] })
+  fixture.leaders = [1, 1, -1]
+  fixture.next(0, refused(6))
+  fixture.whenAsked = () => fixture.writer.prepare(third)
+  await fixture.write(batch(0, 'moved'))
+  // It was prepared for partition 2, which has no leader now.
+  expect((await fixture.write(third)).partitions[0]).not.toBe(2)
+  expect(fixture.sent.map(({ values }) => values[0])).toEqual(['a', 'b', 'moved', 'moved', 'c'])
+})
+
+test('what was prepared and is not written next is forgotten', async () => {
+  const fixture = new Fixture()
+  await fixture.write(batch(0, 'a'))
+  const later = batch(0, 'c')
+  fixture.writer.prepare(later)
+  await fixture.write(batch(0, 'b'))
+  later[0]?.value?.fill('C')
+  await fixture.write(later)
+  expect(fixture.sent.map(({ values }) => values[0])).toEqual(['a', 'b', 'C'])
+})
+
+test('a partition that the topic does not have is prepared by nobody, and refused when it is written', async () => {
+  const fixture = new Fixture()
+  await fixture.write(batch(0, 'a'))
+  const messages = batch(7, 'b')
+  fixture.writer.prepare(messages)
+  expect(await failureOf(fixture.write(messages))).toMatchObject({ reason: 'UNKNOWN_PARTITION' })
 })
 
 test('without idempotence no batch has a number', async () => {
