@@ -1,4 +1,4 @@
-# Outrigger as a container: Node, one file, and nothing else (no shell, no package manager).
+# Outrigger as a container: Node, the program, and nothing else (no shell, no package manager).
 #
 #   docker build -t outrigger .
 #   docker run --read-only -v outrigger-data:/var/lib/outrigger --network container:my-app outrigger

@@ -3,21 +3,24 @@ import type { Log } from './base/log.ts'
 import { answerCalls } from './base/remote-calls.ts'
 import { concealSecrets } from './base/secret.ts'
 import type { Config } from './config/schema.ts'
-import type { DeliveryCalls, DeliveryThreadData } from './delivery-thread.ts'
+import type { DeliveryCalls, DeliveryWorkerData } from './delivery-thread.ts'
 import { Delivery } from './delivery.ts'
 import type { Disk } from './journal/disk.ts'
 
 /** The inside of the delivering thread. Resolves when it was told to close; rejects when delivering can't start, or can't go on. */
-export async function runDelivery(data: DeliveryThreadData, disk: Disk, clock: Clock, log: Log): Promise<void> {
+export async function runDelivery(data: DeliveryWorkerData, disk: Disk, clock: Clock, log: Log): Promise<void> {
   const config = concealSecrets<Config>(data.config)
-  const starting = Delivery.start(config, data.journal, disk, clock, log, (seq) => data.events.postMessage(seq))
+  const starting = Delivery.start(config, data.journal, data.receiptReaders, disk, clock, log, (seq) =>
+    data.events.postMessage(seq),
+  )
   const closed = new Promise<void>((resolve) => {
     answerCalls(data.calls, {
-      started: async () => void (await starting),
+      started: async () => (await starting).startedWith,
       find: async (seq) => (await starting).find(seq),
       status: async () => (await starting).status(),
       counts: async () => (await starting).counts,
       deadLetters: async (query) => (await starting).deadLetters(query),
+      holdReceipts: async (hold) => (await starting).holdReceipts(hold),
       drain: async (deadlineMs) => (await starting).drain(AbortSignal.timeout(deadlineMs)),
       close: async () => {
         try {

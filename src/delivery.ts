@@ -11,11 +11,13 @@ import type { Config } from './config/schema.ts'
 import { DeadLetters, deadLetterCodec } from './forwarder/dead-letters.ts'
 import type { StoredDeadLetter } from './forwarder/dead-letters.ts'
 import { Forwarder } from './forwarder/forwarder.ts'
-import type { DeadLetter, ReadableJournal, WritableJournal } from './forwarder/ports.ts'
-import type { Receipt } from './forwarder/receipt.ts'
-import { receiptCodec } from './forwarder/receipt.ts'
+import type { ReadableJournal } from './base/record-reader.ts'
+import type { DeadLetter } from './forwarder/ports.ts'
+import type { Receipt } from './message/receipt.ts'
+import { receiptCodec } from './message/receipt.ts'
 import { CursorFile } from './journal/cursor-file.ts'
 import type { Disk } from './journal/disk.ts'
+import type { JournalOptions } from './journal/journal.ts'
 import { Journal } from './journal/journal.ts'
 import { JournalEnd } from './journal/journal-end.ts'
 import { JournalReader } from './journal/journal-reader.ts'
@@ -30,6 +32,21 @@ export interface JournalHandle {
   readonly end: SharedArrayBuffer
 }
 
+/** What recorders need to begin with: the receipts, and where the forwarder stood. */
+export interface DeliveryStart {
+  readonly receipts: JournalHandle
+  /** See `Cursor`: below `seq` every message is finished; receipts before `mark` are not about any other. */
+  readonly position: { readonly seq: number; readonly mark: number }
+  /** One past the highest seq that receipts know of. */
+  readonly finishedSeq: number
+}
+
+/** A reader of the receipts, and from which of them on it needs them. */
+export interface ReceiptsHold {
+  readonly reader: string
+  readonly from: number
+}
+
 const receiptSegmentBytes = 32 * 1024 * 1024
 
 /**
@@ -37,6 +54,7 @@ const receiptSegmentBytes = 32 * 1024 * 1024
  * the accepting half but the journal's files and how far they are durable, so it runs in a thread of its own.
  */
 export class Delivery {
+  readonly startedWith: DeliveryStart
   readonly #config: Config
   readonly #counts: DeliveryCounts
   readonly #receipts: Journal<Receipt>
@@ -46,6 +64,7 @@ export class Delivery {
   readonly #forwarder: Forwarder
 
   private constructor(
+    startedWith: DeliveryStart,
     config: Config,
     counts: DeliveryCounts,
     receipts: Journal<Receipt>,
@@ -54,6 +73,7 @@ export class Delivery {
     cursor: CursorFile,
     forwarder: Forwarder,
   ) {
+    this.startedWith = startedWith
     this.#config = config
     this.#counts = counts
     this.#receipts = receipts
@@ -63,10 +83,11 @@ export class Delivery {
     this.#forwarder = forwarder
   }
 
-  /** Starts delivering. `passed` is told below which seq every message is finished, durably. */
+  /** Starts delivering. Receipts are kept until their readers hold on to later ones. `passed` is told below which seq every message is finished, durably. */
   static async start(
     config: Config,
     handle: JournalHandle,
+    receiptReaders: readonly string[],
     disk: Disk,
     clock: Clock,
     log: Log,
@@ -79,16 +100,29 @@ export class Delivery {
       bytesMax: Number.MAX_SAFE_INTEGER, // bounded by trimming to what is needed and receiptBytesMax
       segmentBytes: receiptSegmentBytes,
     })
+    // Before anything is trimmed.
+    for (const reader of receiptReaders) await receipts.hold(reader, 0)
     const letterJournal = await openJournal(disk, clock, log, deadLetterCodec, {
       directory: join(directory, 'dead-letters'),
       bytesMax: config.deadLetters.bytesMax,
+      full: { setting: 'deadLetters.bytesMax', hint: 'Raise it. Their topics wait until there is room for them.' },
       segmentBytes: config.journal.segmentBytes + deadLetterOverheadBytes,
     })
-    const letters = new DeadLetters(readable(letterJournal, disk))
+    const letters = new DeadLetters(letterJournal)
     const cursor = await CursorFile.open(disk, join(directory, 'forwarder.cursor'), handle.id, {
       seq: handle.firstSeq,
       mark: receipts.nextSeq,
     })
+    const { firstSeq, directory: receiptDirectory } = receipts
+    if (cursor.position.seq < handle.firstSeq)
+      log.error(
+        { fromSeq: cursor.position.seq, toSeq: handle.firstSeq },
+        'the beginning of the journal is missing: what was not delivered of these messages is lost',
+      )
+    const startedWith = {
+      receipts: { id: receipts.id, firstSeq, directory: receiptDirectory, end: receipts.end.shared },
+      position: cursor.position,
+    }
     const end = new JournalEnd(handle.end)
     const messages: ReadableJournal = {
       id: handle.id,
@@ -97,7 +131,7 @@ export class Delivery {
     }
     const forwarder = new Forwarder(
       messages,
-      readable(receipts, disk),
+      receipts,
       cursor,
       await openBroker(config, clock, log),
       letters,
@@ -137,8 +171,17 @@ export class Delivery {
       clock,
       { ...config.forwarder, receiptBytesMax: 64 * 1024 * 1024 },
     )
-    await forwarder.start()
-    return new Delivery(config, counts, receipts, letterJournal, letters, cursor, forwarder)
+    const finishedSeq = await forwarder.start()
+    return new Delivery(
+      { ...startedWith, finishedSeq },
+      config,
+      counts,
+      receipts,
+      letterJournal,
+      letters,
+      cursor,
+      forwarder,
+    )
   }
 
   /** Never resolves; rejects when delivering can't go on. */
@@ -175,6 +218,10 @@ export class Delivery {
     return this.#letters.list(query.after, query.limit, summaryOf)
   }
 
+  async holdReceipts({ reader, from }: ReceiptsHold): Promise<void> {
+    await this.#receipts.hold(reader, from)
+  }
+
   /** Delivers what is in the journal now, until the signal aborts. */
   drain(signal: AbortSignal): Promise<void> {
     return this.#forwarder.drain(signal)
@@ -198,29 +245,13 @@ function openJournal<T>(
   clock: Clock,
   log: Log,
   codec: RecordCodec<T>,
-  options: { directory: string; bytesMax: number; segmentBytes: number },
+  options: JournalOptions,
 ): Promise<Journal<T>> {
   const observer = {
     committed() {},
     failed: (error: unknown) => log.error({ directory: options.directory, error }, 'a write to disk failed'),
   }
   return Journal.open(disk, clock, codec, observer, options)
-}
-
-function readable<T>(journal: Journal<T>, disk: Disk): WritableJournal<T> {
-  return {
-    id: journal.id,
-    end: journal.end,
-    get bytes() {
-      return journal.bytes
-    },
-    get firstSeq() {
-      return journal.firstSeq
-    },
-    append: (records) => journal.append(records),
-    release: (seq) => journal.release(seq),
-    reader: (fromSeq) => new JournalReader(disk, journal.directory, journal.end, fromSeq),
-  }
 }
 
 function summaryOf({ number, id, reason, detail, attempts, diedAt, message }: StoredDeadLetter): DeadLetterSummary {

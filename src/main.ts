@@ -2,11 +2,14 @@ import { readFile } from 'node:fs/promises'
 import { isMainThread, workerData } from 'node:worker_threads'
 import packageJson from '../package.json' with { type: 'json' }
 import { messageOf } from './base/errors.ts'
-import type { Commands } from './cli/command-line.ts'
+import type { Commands, LedgerArguments } from './cli/command-line.ts'
 import type { LoadedForRun } from './config-process.ts'
 import { loadConfigArgument } from './config-process.ts'
 import type { LoadedConfig } from './config/load-config.ts'
-import type { DeliveryThreadData } from './delivery-thread.ts'
+import type { Config } from './config/schema.ts'
+import type { DeliveryWorkerData } from './delivery-thread.ts'
+import type { ComparedBroker, ComparedLedger, ComparedRange } from './recorder/reconcile.ts'
+import type { RecordingWorkerData } from './recording-thread.ts'
 
 /**
  * The program, and the only file that touches the process. It is started
@@ -21,11 +24,16 @@ import type { DeliveryThreadData } from './delivery-thread.ts'
 const exitUsage = 64
 const exitFailure = 1
 const entry = new URL(import.meta.url)
-const stopSignals = ['SIGTERM', 'SIGINT'] as const
+const stopSignals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
+/** How long the end waits for a reader to take the last lines of the log. */
+const lastLinesMs = 200
+
+// Node would open its debugger to every process of this user.
+if (isMainThread) process.on('SIGUSR1', () => {})
 
 /** `outrigger run`, once its configuration is loaded. Ends the process. */
 async function runSidecar({ config, described, warnings }: LoadedForRun): Promise<never> {
-  const [{ Sidecar }, { nodeDisk }, { systemClock }, { makeLog }, { formatListenAddress }] = await Promise.all([
+  const [{ Sidecar }, { nodeDisk }, { systemClock }, { openLog }, { formatListenAddress }] = await Promise.all([
     import('./sidecar.ts'),
     import('./journal/node-disk.ts'),
     import('./base/clock.ts'),
@@ -33,20 +41,25 @@ async function runSidecar({ config, described, warnings }: LoadedForRun): Promis
     import('./config/listen-address.ts'),
   ])
   const { version } = packageJson
-  const log = makeLog(config.log.level, { pid: process.pid })
+  const { log, output } = openLog(config.log.level, { pid: process.pid }, 1)
+  const end = async (exitCode: number): Promise<never> => {
+    await output.flush(lastLinesMs)
+    exitNow(exitCode, output.isHeldUp)
+  }
   for (const warning of warnings) log.warn({}, warning)
   // Its state is on disk: an unexpected exception ends the process, and the next start goes on from there.
   process.on('uncaughtException', (error) => {
     log.error({ error }, 'an unexpected error; Outrigger ends')
-    process.exit(exitFailure)
+    void end(exitFailure)
   })
 
-  const sidecar = new Sidecar(config, nodeDisk, systemClock, log, { entry, version, described })
+  const sidecar = new Sidecar(config, nodeDisk, systemClock, log, { entry, version, described, output })
   const stopped = new Promise<number>((resolve) => {
     const stop = (signal: NodeJS.Signals): void => {
       for (const name of stopSignals) {
         process.removeListener(name, stop)
-        process.on(name, () => process.exit(exitFailure))
+        // A terminal that closes may say so twice: as the terminal, and as its shell.
+        process.on(name, () => name === 'SIGHUP' || exitNow(exitFailure, output.isHeldUp))
       }
       log.info({ signal }, 'stopping: no more messages are accepted; those on disk are being delivered')
       sidecar.close().then(
@@ -63,7 +76,7 @@ async function runSidecar({ config, described, warnings }: LoadedForRun): Promis
     await sidecar.start()
   } catch (error) {
     log.error({ error, hint: hintOf(error) }, 'Outrigger can not start')
-    process.exit(exitFailure)
+    return end(exitFailure)
   }
   log.info(
     {
@@ -82,6 +95,16 @@ async function runSidecar({ config, described, warnings }: LoadedForRun): Promis
   const exitCode = await Promise.race([stopped, failed])
   log.info({ exitCode }, 'stopped')
   // Whatever is still open must not keep the process: what matters is on disk.
+  return end(exitCode)
+}
+
+/**
+ * Ends the process. Before it is gone, `process.exit` waits for the threads of Node's pool, and with it for a reader of the
+ * log that does not read (`isHeldUp`). execve(2) does not: the process becomes one that does nothing but end.
+ */
+function exitNow(exitCode: number, isHeldUp: boolean): never {
+  if (isHeldUp && process.execve !== undefined)
+    process.execve(process.execPath, [process.execPath, '--eval', `process.exit(${exitCode})`], {})
   process.exit(exitCode)
 }
 
@@ -130,11 +153,10 @@ const commands: Commands = {
       import('./base/clock.ts'),
       import('./base/log.ts'),
     ])
-    const stop = new AbortController()
-    for (const name of stopSignals) process.once(name, () => stop.abort())
+    const stop = stopSignal()
     const consumer = await openConsumer(loaded.config, systemClock, makeLog('warn', {}, process.stderr.fd))
     try {
-      await tail(consumer, options, process.stdout, stop.signal)
+      await tail(consumer, options, process.stdout, stop)
       return 0
     } catch (error) {
       process.stderr.write(`${[messageOf(error), hintOf(error)].filter(Boolean).join('\n')}\n`)
@@ -143,6 +165,202 @@ const commands: Commands = {
       await consumer.close()
     }
   },
+
+  async log({ config: file }, options) {
+    const loaded = await load(file)
+    if (loaded === null) return exitUsage
+    const [{ openMessageLog }, { printLog }, { systemClock }, { makeLog }] = await Promise.all([
+      import('./ledgers.ts'),
+      import('./cli/log.ts'),
+      import('./base/clock.ts'),
+      import('./base/log.ts'),
+    ])
+    const stop = stopSignal()
+    return told(async () => {
+      const log = await openMessageLog(loaded.config, systemClock, makeLog('warn', {}, process.stderr.fd))
+      if (log === null) {
+        process.stderr.write('There is no message log: ledger.log is none.\n')
+        return exitFailure
+      }
+      try {
+        await printLog(log, systemClock, options, process.stdout, stop)
+        return 0
+      } finally {
+        await log.close()
+      }
+    })
+  },
+
+  async show({ config: file }, options) {
+    const loaded = await load(file)
+    if (loaded === null) return exitUsage
+    const [{ show, sidecarAt }, { openMessageLog, openMetadataStore }, { systemClock }, { makeLog }] =
+      await Promise.all([
+        import('./cli/show.ts'),
+        import('./ledgers.ts'),
+        import('./base/clock.ts'),
+        import('./base/log.ts'),
+      ])
+    const { config } = loaded
+    const log = makeLog('error', {}, process.stderr.fd)
+    const stop = stopSignal()
+    return told(async () => {
+      const metadata = await openMetadataStore(config, systemClock, log)
+      const messageLog = options.content ? await openMessageLog(config, systemClock, log) : null
+      const sources = { askSidecar: sidecarAt(config.publish.listen), metadata, log: messageLog }
+      try {
+        return await show(sources, options, process.stdout, process.stderr, stop)
+      } finally {
+        await Promise.all([metadata?.close(), messageLog?.close()])
+      }
+    })
+  },
+
+  async migrate({ config: file }, options) {
+    const loaded = await load(file)
+    if (loaded === null) return exitUsage
+    const [{ migrate }, { openMessageLog, openMetadataStore }, { nodeDisk }, { systemClock }, { makeLog }] =
+      await Promise.all([
+        import('./cli/migrate.ts'),
+        import('./ledgers.ts'),
+        import('./journal/node-disk.ts'),
+        import('./base/clock.ts'),
+        import('./base/log.ts'),
+      ])
+    const { ledger, journal } = loaded.config
+    const log = makeLog('error', {}, process.stderr.fd)
+    const stop = stopSignal()
+    return told(async () => {
+      const isEmbedded = ledger.metadata === 'embedded' || ledger.log === 'embedded'
+      if (isEmbedded && !options.dryRun) await nodeDisk.makeDirectory(journal.directory)
+      const metadata = await openMetadataStore(loaded.config, systemClock, log)
+      const messageLog = await openMessageLog(loaded.config, systemClock, log)
+      const stores = [
+        ...(metadata ? [{ store: 'metadata', kind: ledger.metadata, schema: metadata.schema }] : []),
+        ...(messageLog ? [{ store: 'log', kind: ledger.log, schema: messageLog.schema }] : []),
+      ]
+      try {
+        return await migrate(stores, options, process.stdout, process.stderr, stop)
+      } finally {
+        await Promise.all([metadata?.close(), messageLog?.close()])
+      }
+    })
+  },
+
+  async backup({ config: file }, directory) {
+    const loaded = await load(file)
+    if (loaded === null) return exitUsage
+    const [{ backUp, backupText }, { copyDatabase }, { nodeDisk }, { systemClock }, { configuredRecorders }] =
+      await Promise.all([
+        import('./cli/backup.ts'),
+        import('./embedded/database-copy.ts'),
+        import('./journal/node-disk.ts'),
+        import('./base/clock.ts'),
+        import('./recording.ts'),
+      ])
+    const { broker, ledger, journal } = loaded.config
+    const databases: string[] = []
+    // What claims something before what it is claimed of.
+    if (ledger.metadata === 'embedded' || ledger.log === 'embedded') databases.push('ledger.sqlite')
+    if (broker === 'embedded') databases.push('broker.sqlite')
+    const { version } = packageJson
+    const recorders = configuredRecorders(loaded.config)
+    const source = { directory: journal.directory, recorders, databases, copyDatabase, version }
+    return told(async () => {
+      process.stdout.write(backupText(await backUp(nodeDisk, systemClock, source, directory)))
+      return 0
+    })
+  },
+
+  async restore({ config: file }, directory) {
+    const loaded = await load(file)
+    if (loaded === null) return exitUsage
+    const [{ restore, restoredText }, { nodeDisk }, { systemClock }] = await Promise.all([
+      import('./cli/restore.ts'),
+      import('./journal/node-disk.ts'),
+      import('./base/clock.ts'),
+    ])
+    return told(async () => {
+      process.stdout.write(
+        restoredText(await restore(nodeDisk, systemClock, directory, loaded.config.journal.directory)),
+      )
+      return 0
+    })
+  },
+
+  async verifyLedger({ config: file }, range, output) {
+    const { verifyLedger } = await import('./cli/ledger-verify.ts')
+    return withLedger(file, range, (broker, ledger, compared, _config, signal) =>
+      verifyLedger(broker, ledger, compared, output, process.stdout, signal),
+    )
+  },
+
+  async backfillLedger({ config: file }, range, { dryRun }) {
+    const [{ backfillLedger }, { systemClock: clock }] = await Promise.all([
+      import('./cli/ledger-backfill.ts'),
+      import('./base/clock.ts'),
+    ])
+    return withLedger(file, range, (broker, ledger, compared, config, signal) => {
+      const { batchMessagesMax, batchBytesMax } = config.ledger
+      const options = { dryRun, batchMessagesMax, batchBytesMax, now: () => clock.now() }
+      return backfillLedger(broker, ledger, compared, options, process.stdout, signal)
+    })
+  },
+}
+
+/** For commands that compare the ledger with the broker. */
+async function withLedger(
+  file: string | undefined,
+  asked: LedgerArguments,
+  work: (
+    broker: ComparedBroker,
+    ledger: ComparedLedger,
+    range: ComparedRange,
+    config: Config,
+    signal: AbortSignal,
+  ) => Promise<number>,
+): Promise<number> {
+  const loaded = await load(file)
+  if (loaded === null) return exitUsage
+  const [{ openConsumer }, { openMessageLog, openMetadataStore }, { ledgerRange }, { systemClock }, { makeLog }] =
+    await Promise.all([
+      import('./adapters.ts'),
+      import('./ledgers.ts'),
+      import('./cli/ledger-range.ts'),
+      import('./base/clock.ts'),
+      import('./base/log.ts'),
+    ])
+  const { config } = loaded
+  const log = makeLog('error', {}, process.stderr.fd)
+  const stop = stopSignal()
+  return told(async () => {
+    const range = ledgerRange(asked, systemClock.now(), config.ledger.retention)
+    const consumer = await openConsumer(config, systemClock, log)
+    const metadata = await openMetadataStore(config, systemClock, log)
+    const messageLog = await openMessageLog(config, systemClock, log)
+    try {
+      return await work(consumer, { metadata, log: messageLog }, range, config, stop)
+    } finally {
+      await Promise.all([consumer.close(), metadata?.close(), messageLog?.close()])
+    }
+  })
+}
+
+/** Aborts at the first SIGINT or SIGTERM; a second one ends the process as any. */
+function stopSignal(): AbortSignal {
+  const stop = new AbortController()
+  for (const name of stopSignals) process.once(name, () => stop.abort())
+  return stop.signal
+}
+
+/** The exit code of a command whose failure is explained. */
+async function told(work: () => Promise<number>): Promise<number> {
+  try {
+    return await work()
+  } catch (error) {
+    process.stderr.write(`${[messageOf(error), hintOf(error)].filter(Boolean).join('\n')}\n`)
+    return exitFailure
+  }
 }
 
 /** The configuration, or null when its faults have been printed. */
@@ -168,20 +386,29 @@ function hintOf(error: unknown): string | undefined {
   return error instanceof Error && 'hint' in error && error.hint !== '' ? String(error.hint) : undefined
 }
 
-/** The delivering thread. */
-async function deliver(data: DeliveryThreadData): Promise<void> {
-  const [{ runDelivery }, { nodeDisk }, { systemClock }, { makeLog }] = await Promise.all([
-    import('./delivery-worker.ts'),
+/** The inside of a thread that `sidecar.ts` has started. */
+async function runThread(data: DeliveryWorkerData | RecordingWorkerData): Promise<void> {
+  const [{ nodeDisk }, { systemClock }, { makeLog }, { ThreadLogSink }] = await Promise.all([
     import('./journal/node-disk.ts'),
     import('./base/clock.ts'),
     import('./base/log.ts'),
+    import('./base/log-output.ts'),
   ])
-  const log = makeLog(data.config.log.level, { pid: process.pid, part: 'delivery' })
-  try {
-    await runDelivery(data, nodeDisk, systemClock, log)
-  } catch (error) {
-    log.error({ error, hint: hintOf(error) }, 'delivering can not go on')
-    process.exit(exitFailure)
+  const log = makeLog(data.config.log.level, { pid: process.pid, part: data.role }, new ThreadLogSink(data.log))
+  // What it throws goes to the main thread, which tells it, and ends.
+  switch (data.role) {
+    case 'delivery': {
+      const { runDelivery } = await import('./delivery-worker.ts')
+      await runDelivery(data, nodeDisk, systemClock, log)
+      break
+    }
+    case 'recording': {
+      const { runRecording } = await import('./recording-worker.ts')
+      await runRecording(data, nodeDisk, systemClock, log)
+      break
+    }
+    default:
+      data satisfies never
   }
 }
 
@@ -205,7 +432,13 @@ async function commandLine(args: readonly string[]): Promise<void> {
 function beginWithBoundedMemory(): void {
   const variable = 'MALLOC_TRIM_THRESHOLD_'
   if (process.platform !== 'linux' || process.env[variable] !== undefined || process.execve === undefined) return
-  const args = [process.execPath, '--max-semi-space-size=8', ...process.execArgv, ...process.argv.slice(1)]
+  const args = [
+    process.execPath,
+    '--max-semi-space-size=8',
+    '--disable-sigusr1',
+    ...process.execArgv,
+    ...process.argv.slice(1),
+  ]
   process.execve(process.execPath, args, { ...process.env, [variable]: String(128 * 1024) })
 }
 
@@ -223,4 +456,4 @@ async function main([first, ...others]: readonly string[]): Promise<void> {
   }
 }
 
-await (isMainThread ? main(process.argv.slice(2)) : deliver(workerData as DeliveryThreadData))
+await (isMainThread ? main(process.argv.slice(2)) : runThread(workerData as DeliveryWorkerData | RecordingWorkerData))

@@ -3,12 +3,19 @@ import type { AdminSource } from './admin/admin-api.ts'
 import { adminApi } from './admin/admin-api.ts'
 import { DeliveryMetrics } from './admin/delivery-metrics.ts'
 import { IntakeMetrics } from './admin/intake-metrics.ts'
+import type { LedgerView } from './admin/ledger-api.ts'
+import { RecorderMetrics } from './admin/recorder-metrics.ts'
+import type { LedgerStatus } from './admin/status.ts'
 import type { Clock } from './base/clock.ts'
+import { OutriggerError, UnavailableError, messageOf } from './base/errors.ts'
 import type { ListenAddress } from './base/listen-address.ts'
 import type { Log } from './base/log.ts'
+import type { LogOutput } from './base/log-output.ts'
+import { Pulse } from './base/pulse.ts'
 import { formatListenAddress } from './config/listen-address.ts'
 import type { Config } from './config/schema.ts'
 import { DeliveryThread } from './delivery-thread.ts'
+import type { JournalHandle } from './delivery.ts'
 import type { HttpListenerOptions } from './http/http-listener.ts'
 import { HttpListener } from './http/http-listener.ts'
 import { Intake } from './intake/intake.ts'
@@ -17,7 +24,17 @@ import { DirectoryLock } from './journal/directory-lock.ts'
 import type { Disk } from './journal/disk.ts'
 import { Journal } from './journal/journal.ts'
 import { messageCodec } from './message/message-codec.ts'
+import type { MessageFate } from './message/message-fate.ts'
 import type { Message } from './message/message.ts'
+import { giveUpPoint } from './recorder/backlog-limit.ts'
+import type { MetadataRow } from './recorder/metadata-store.ts'
+import type { MessagePosition, RecordingCalls } from './recording-thread.ts'
+import { startRecordingThread } from './recording-thread.ts'
+import type { LedgerAnswer, RecorderMoved } from './recording.ts'
+import { configuredRecorders } from './recording.ts'
+import type { WorkerThread } from './worker-thread.ts'
+
+type RecordingThread = WorkerThread<RecordingCalls, RecorderMoved>
 
 export interface SidecarOptions {
   /** The program's main module, which the delivering thread runs too. */
@@ -25,7 +42,26 @@ export interface SidecarOptions {
   readonly version: string
   /** The configuration without its secrets, for people to read. */
   readonly described: object
+  /** Where the lines of all threads go. */
+  readonly output: LogOutput
 }
+
+/** Closing has not come to its end in time. */
+class ClosingTimeoutError extends OutriggerError {
+  override readonly name = 'ClosingTimeoutError'
+  override readonly code = 'closing_timeout'
+}
+
+/** How long a thread may be busy before it counts as stuck. It answers between two steps of its work, which take milliseconds. */
+const silentMsMax = 30_000
+/** How long a publisher may take to finish what it has begun to send. */
+const unfinishedGraceMs = 5000
+/** How long one whose request was refused has to take the answer. */
+const refusedGraceMs = 250
+/** How long recorders may take to let go, after the drain deadline. */
+const recordingGraceMs = 500
+/** How long all closing may take after the drain deadline; the last log lines still have to go out within the three seconds that are promised. */
+const closingGraceMs = 2700
 
 /** The operator's listener needs no more than these. */
 const adminLimits = {
@@ -49,8 +85,10 @@ export class Sidecar {
   readonly #log: Log
   readonly #metrics: IntakeMetrics
   readonly #deliveryMetrics = new DeliveryMetrics()
+  readonly #recorderMetrics = new RecorderMetrics()
   readonly #startedAt: number
   readonly #closers: (() => Promise<void> | void)[] = []
+  #recording: RecordingThread | null = null
   #intake: Intake | null = null
   #admin: HttpListener | null = null
   #drainUntil: number | null = null
@@ -103,12 +141,38 @@ export class Sidecar {
    */
   close(): Promise<void> {
     if (this.#state !== 'closed') this.#state = 'draining'
-    this.#closing ??= this.#closeStarted()
+    this.#closing ??= this.#closeInTime()
     return this.#closing
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  /** Whatever hangs, even while it starts: whoever stops it kills it soon after the deadline, and then nothing is told. */
+  async #closeInTime(): Promise<void> {
+    const closing = this.#closeStarted()
+    if (await this.#endsWithin(this.#drainDeadlineMs() + closingGraceMs, closing)) return closing
+    closing.catch(() => {}) // its failures are logged one by one
+    throw new ClosingTimeoutError('not everything could be closed in time', {
+      hint: 'Nothing is lost: what was accepted is on disk. Some of what was delivered last may be delivered again.',
+    })
+  }
+
+  /** Whether `work` has ended, one way or the other, before so much time is over. */
+  async #endsWithin(ms: number, work: Promise<unknown>): Promise<boolean> {
+    const over = new AbortController()
+    const late = this.#clock.sleep(ms, over.signal).then(
+      () => false,
+      () => true,
+    )
+    const ended = work.then(
+      () => true,
+      () => true,
+    )
+    const inTime = await Promise.race([ended, late])
+    over.abort()
+    return inTime
   }
 
   async #closeStarted(): Promise<void> {
@@ -125,19 +189,21 @@ export class Sidecar {
 
     const journal = await this.#openJournal()
     this.#closers.push(() => journal.close())
+    // Before anything is released: whoever records may not have read it yet.
+    const recorders = configuredRecorders(this.#config)
+    for (const recorder of recorders) await journal.hold(recorder, 0)
 
     const { id, firstSeq, end } = journal
-    const handle = { id, firstSeq, directory: journal.directory, end: end.shared }
-    const delivery = new DeliveryThread(this.#options.entry, this.#config, handle, (seq) => {
-      journal.release(seq).catch((error: unknown) => this.#log.error({ error }, 'drained segments can not be deleted'))
-    })
+    const handle: JournalHandle = { id, firstSeq, directory: journal.directory, end: end.shared }
+    const { entry, output } = this.#options
+    const passed = (seq: number): void => this.#passed(journal, seq)
+    const delivery = new DeliveryThread(entry, this.#config, handle, recorders, passed, output)
     this.#closers.push(() => this.#drain(delivery))
     delivery.failed.catch((error: unknown) => this.#fail(error))
 
-    const intake = new Intake(journal, delivery, this.#clock, this.#observer(), this.#config.publish)
+    const fates = { find: (position: MessagePosition) => this.#find(journal, delivery, position) }
+    const intake = new Intake(journal, fates, this.#clock, this.#observer(), this.#config.publish)
     this.#closers.push(() => this.#closeIntake(intake))
-    await intake.start()
-    this.#intake = intake
 
     const admin = new HttpListener(
       this.#config.admin.listen,
@@ -152,7 +218,104 @@ export class Sidecar {
     await admin.start()
     this.#admin = admin
 
-    await delivery.started()
+    const started = await delivery.started()
+    await this.#skipLost(journal, started.finishedSeq)
+    await intake.start()
+    this.#intake = intake
+
+    if (recorders.length === 0) return
+    const moved = (position: RecorderMoved): void => this.#recorderMoved(journal, delivery, position)
+    const recording = startRecordingThread(entry, this.#config, handle, started, moved, output)
+    this.#recording = recording
+    recording.failed.catch((error: unknown) => this.#fail(error))
+    for (const position of await recording.callOrFail('started', null)) moved(position)
+  }
+
+  /**
+   * A journal that ends before what was delivered from it has lost its end (a disk that forgets what it has synced, a copy from
+   * before). No seq is given twice all the same: ids would lead to another message, and new messages pass for delivered.
+   */
+  async #skipLost(journal: Journal<Message>, finishedSeq: number): Promise<void> {
+    const fromSeq = journal.nextSeq
+    if (finishedSeq <= fromSeq) return
+    this.#log.error(
+      { fromSeq, toSeq: finishedSeq },
+      'the end of the journal is missing: what was not delivered of these messages is lost',
+    )
+    await journal.skipTo(finishedSeq)
+  }
+
+  /** Below `seq` everything is finished; what recorders don't hold may go. */
+  #passed(journal: Journal<Message>, seq: number): void {
+    journal.release(seq).catch((error: unknown) => this.#log.error({ error }, drainedButNotDeleted))
+    const { whenFull, backlogBytesMax } = this.#config.ledger
+    if (this.#recording === null || whenFull === 'refuse') return
+    const from = giveUpPoint(journal, backlogBytesMax)
+    // A thread that is gone ends Outrigger by itself.
+    if (from !== null) this.#recording.call('giveUpBelow', from).catch(() => {})
+  }
+
+  #recorderMoved(journal: Journal<Message>, delivery: DeliveryThread, { recorder, seq, mark }: RecorderMoved): void {
+    const letGo = [journal.hold(recorder, seq), delivery.holdReceipts({ reader: recorder, from: mark })]
+    Promise.all(letGo).catch((error: unknown) => {
+      if (this.#state !== 'closed') this.#log.error({ error }, drainedButNotDeleted)
+    })
+  }
+
+  /** From memory, from the receipts that are held, or from the ledger beyond. */
+  async #find(
+    journal: Journal<Message>,
+    delivery: DeliveryThread,
+    position: MessagePosition,
+  ): Promise<MessageFate | null> {
+    const fate = position.journalId === journal.id ? await delivery.find(position.seq) : null
+    if (fate !== null || this.#recording === null) return fate
+    const row = await this.#askLedger((recording) => recording.call('find', position))
+    return row && fateOf(row)
+  }
+
+  /** Rejects with an `UnavailableError` while the ledger can't be asked. */
+  async #askLedger<T>(ask: (recording: RecordingThread) => Promise<LedgerAnswer<T>>): Promise<T> {
+    const answer = this.#recording
+      ? await ask(this.#recording)
+      : ({ ok: false, message: 'starting', hint: '' } as const)
+    if (answer.ok) return answer.found
+    throw new UnavailableError('ledger_unavailable', `the ledger can't be asked: ${answer.message}`, {
+      retryAfterSeconds: 5,
+      hint: answer.hint,
+    })
+  }
+
+  #ledgerView(): LedgerView {
+    return {
+      stores: configuredRecorders(this.#config),
+      find: (position) => this.#askLedger((recording) => recording.call('find', position)),
+      list: (query) => this.#askLedger((recording) => recording.call('list', query)),
+      content: (position) => this.#askLedger((recording) => recording.call('content', position)),
+      exceptions: (store, after, limit) =>
+        this.#askLedger(async (recording) => ({
+          ok: true,
+          found: await recording.call('exceptions', { store, after, limit }),
+        })),
+    }
+  }
+
+  /** Null without a ledger. `lowSeq`: below it every message is finished. */
+  async #ledgerStatus(lowSeq: number): Promise<LedgerStatus | null> {
+    if (this.#recording === null) return null
+    const recorders = await this.#recording.call('status', null)
+    return {
+      recorders: recorders.map(({ recorder, kind, recordedSeq, oldestFinishedAt, breaker, ...rest }) => ({
+        store: recorder,
+        kind,
+        breaker,
+        lagMessages: Math.max(0, lowSeq - recordedSeq),
+        oldestFinishedAt,
+        exceptions: rest.exceptions,
+        failure: rest.failure,
+        counts: rest.counts,
+      })),
+    }
   }
 
   #openJournal(): Promise<Journal<Message>> {
@@ -185,8 +348,22 @@ export class Sidecar {
 
   #adminSource(journal: Journal<Message>, delivery: DeliveryThread, intake: Intake): AdminSource {
     const config = this.#config
+    const pulses = {
+      delivering: new Pulse(() => delivery.ping(), this.#clock),
+      recording: new Pulse(() => this.#recording?.ping() ?? Promise.resolve(), this.#clock),
+    }
     return {
-      readiness: () => (this.#state === 'ready' ? [] : [`${this.#state}: no messages are accepted`]),
+      liveness: () =>
+        Object.entries(pulses).flatMap(([name, pulse]) => {
+          const silentMs = pulse.silentMs()
+          if (silentMs < silentMsMax) return []
+          return `the ${name} thread has not answered for ${Math.floor(silentMs / 1000)} s`
+        }),
+      readiness: () => {
+        if (this.#state !== 'ready') return [`${this.#state}: no messages are accepted`]
+        journal.tryAgain()
+        return journal.failure === null ? [] : [`the journal can't be written: ${journal.failure.message}`]
+      },
       metrics: async () => {
         const own = await this.#metrics.text({
           journalBytes: journal.bytes,
@@ -194,42 +371,73 @@ export class Sidecar {
           connections: intake.connectionCount,
         })
         const [status, counts] = await Promise.all([delivery.status(), delivery.counts()])
-        return own + (await this.#deliveryMetrics.text(status, counts, this.#clock.now()))
+        const ledger = await this.#ledgerStatus(journal.end.nextSeq - status.backlogMessages)
+        const now = this.#clock.now()
+        const texts = [
+          this.#deliveryMetrics.text(status, counts, now),
+          this.#recorderMetrics.text(ledger, journal.heldBytes, now),
+        ]
+        return [own, ...(await Promise.all(texts))].join('')
       },
-      status: async () => ({
-        version: this.#options.version,
-        state: this.#state,
-        startedAt: new Date(this.#startedAt).toISOString(),
-        journal: {
-          id: journal.id,
-          firstSeq: journal.firstSeq,
-          nextSeq: journal.end.nextSeq,
-          bytes: journal.bytes,
-          bytesMax: config.journal.bytesMax,
-        },
-        delivery: await delivery.status(),
-        publish: intake.addresses.map(formatListenAddress),
-        config: this.#options.described,
-      }),
+      status: async () => {
+        const status = await delivery.status()
+        const { nextSeq } = journal.end
+        const { id, firstSeq, bytes, heldBytes } = journal
+        return {
+          version: this.#options.version,
+          state: this.#state,
+          startedAt: new Date(this.#startedAt).toISOString(),
+          journal: {
+            id,
+            firstSeq,
+            nextSeq,
+            bytes,
+            bytesMax: config.journal.bytesMax,
+            heldForLedgerBytes: heldBytes,
+            failure: journal.failure && messageOf(journal.failure),
+          },
+          delivery: status,
+          ledger: await this.#ledgerStatus(nextSeq - status.backlogMessages),
+          publish: intake.addresses.map(formatListenAddress),
+          config: this.#options.described,
+        }
+      },
       deadLetters: (query) => delivery.deadLetters(query),
+      ledger: this.#ledgerView(),
     }
   }
 
   async #closeIntake(intake: Intake): Promise<void> {
-    const late = setTimeout(() => {
-      this.#log.warn({}, 'publishers did not finish before the drain deadline; their connections are cut')
-      void intake.destroy()
-    }, this.#drainDeadlineMs())
+    const graceMs = Math.min(unfinishedGraceMs, this.#drainDeadlineMs())
+    const unfinished = setTimeout(() => {
+      this.#log.warn({ graceMs }, 'publishers did not finish their requests in time; these are refused')
+      intake.refuseUnfinished()
+    }, graceMs)
+    const late = setTimeout(() => void intake.destroy(), this.#drainDeadlineMs() + refusedGraceMs)
     await intake.close()
+    clearTimeout(unfinished)
     clearTimeout(late)
   }
 
+  /** Delivery first: it makes what is left to record. */
   async #drain(delivery: DeliveryThread): Promise<void> {
-    const left = this.#drainDeadlineMs()
+    const drains = this.#state === 'draining'
     try {
-      if (this.#state === 'draining' && left > 0) await delivery.drain(left)
+      if (drains && this.#drainDeadlineMs() > 0) await delivery.drain(this.#drainDeadlineMs())
+      if (drains && this.#drainDeadlineMs() > 0) await this.#recording?.call('drain', this.#drainDeadlineMs())
     } finally {
+      await this.#closeThreads(delivery)
+    }
+  }
+
+  /** A recorder that does not let go of its store must not keep the delivering half from writing its last receipts. */
+  async #closeThreads(delivery: DeliveryThread): Promise<void> {
+    const recording = this.#recording?.close() ?? Promise.resolve()
+    await this.#endsWithin(Math.max(recordingGraceMs, this.#drainDeadlineMs()), recording)
+    try {
       await delivery.close()
+    } finally {
+      await recording
     }
   }
 
@@ -253,4 +461,12 @@ export class Sidecar {
     this.#state = 'closed'
     if (failures.length > 0) throw failures[0]
   }
+}
+
+const drainedButNotDeleted = 'drained segments can not be deleted'
+
+function fateOf({ status, topic, partition, offset, finishedAt, attempts, reason }: MetadataRow): MessageFate {
+  return status === 'dead' || partition === null || offset === null
+    ? { state: 'dead', topic, reason: reason ?? '', diedAt: finishedAt, attempts }
+    : { state: 'delivered', topic, partition, offset, deliveredAt: finishedAt, attempts }
 }

@@ -7,7 +7,10 @@ const src = join(import.meta.dirname, '..', 'src')
 
 /** The ports that adapters implement; the rest of the folders they stand in is not the adapters' business. */
 const ports = ['forwarder/broker.ts', 'subscriptions/consumer.ts']
-const everyFolder = ['base', 'message', 'http', 'intake', 'journal', 'forwarder', 'subscriptions', 'kafka', 'embedded', 'admin', 'config'] // prettier-ignore
+const ledgerPorts = ['metadata-store', 'message-log', 'ledger-schema', 'store-error'].map(
+  (name) => `recorder/${name}.ts`,
+)
+const everyFolder = ['base', 'message', 'http', 'intake', 'journal', 'forwarder', 'recorder', 'subscriptions', 'kafka', 'mysql', 'cassandra', 'embedded', 'admin', 'config'] // prettier-ignore
 
 /**
  * Who may import whom: a folder of `src/`, or a file directly in it, to the folders and files that it may use. A folder
@@ -21,24 +24,43 @@ const allowedEdges: Readonly<Record<string, readonly string[]>> = {
   intake: ['base', 'message', 'http'],
   journal: ['base', 'message'],
   forwarder: ['base', 'message'],
+  recorder: ['base', 'message'],
   subscriptions: ['base', 'message'],
   kafka: ['base', 'message', ...ports],
-  embedded: ['base', 'message', ...ports],
-  admin: ['base', 'message', 'http'],
-  cli: ['base', 'message', 'config', ...ports],
+  mysql: ['base', 'message', ...ledgerPorts],
+  cassandra: ['base', 'message', ...ledgerPorts],
+  embedded: ['base', 'message', ...ports, ...ledgerPorts],
+  admin: ['base', 'message', 'http', ...ledgerPorts, 'recorder/ledger-exceptions.ts'],
+  cli: ['base', 'message', 'config', 'journal', 'recorder', ...ports],
   'adapters.ts': everyFolder,
+  'ledgers.ts': everyFolder,
   'config-process.ts': ['base', 'config'],
+  'worker-thread.ts': ['base'],
   'delivery.ts': [...everyFolder, 'adapters.ts'],
-  'delivery-thread.ts': [...everyFolder, 'delivery.ts'],
+  'delivery-thread.ts': [...everyFolder, 'delivery.ts', 'worker-thread.ts'],
   'delivery-worker.ts': [...everyFolder, 'delivery.ts', 'delivery-thread.ts'],
-  'sidecar.ts': [...everyFolder, 'delivery-thread.ts'],
+  'recording.ts': [...everyFolder, 'delivery.ts', 'ledgers.ts'],
+  'recording-thread.ts': [...everyFolder, 'delivery.ts', 'recording.ts', 'worker-thread.ts'],
+  'recording-worker.ts': [...everyFolder, 'recording.ts', 'recording-thread.ts'],
+  'sidecar.ts': [
+    ...everyFolder,
+    'delivery.ts',
+    'delivery-thread.ts',
+    'recording.ts',
+    'recording-thread.ts',
+    'worker-thread.ts',
+  ],
   'main.ts': [
     ...everyFolder,
     'cli',
     'adapters.ts',
+    'ledgers.ts',
     'config-process.ts',
     'delivery-thread.ts',
     'delivery-worker.ts',
+    'recording.ts',
+    'recording-thread.ts',
+    'recording-worker.ts',
     'sidecar.ts',
   ],
 }
@@ -46,6 +68,8 @@ const allowedEdges: Readonly<Record<string, readonly string[]>> = {
 /** Packages and modules of Node that have one home: only files whose path begins so may import them. */
 const homes: Readonly<Record<string, readonly string[]>> = {
   kafkajs: ['kafka/'],
+  mysql2: ['mysql/'],
+  'cassandra-driver': ['cassandra/'],
   snappyjs: ['kafka/'],
   cockatiel: ['base/resilience'],
   pino: ['base/log'],

@@ -1,4 +1,5 @@
 import type { DeliveryCountsData } from './delivery-counts.ts'
+import type { RecorderCountsData } from './recorder-counts.ts'
 
 /** What the delivering half tells the operator's side. Times are milliseconds since the epoch. */
 export interface DeliveryStatus {
@@ -50,4 +51,28 @@ export interface DeliveryView {
   status(): Promise<DeliveryStatus>
   counts(): Promise<DeliveryCountsData>
   deadLetters(query: { after: number; limit: number }): Promise<readonly DeadLetterSummary[]>
+}
+
+/** What the recording half tells the operator's side. */
+export interface LedgerStatus {
+  readonly recorders: readonly RecorderView[]
+}
+
+export interface RecorderView {
+  /** What the store keeps: `metadata` or `log`. */
+  readonly store: string
+  /** Which store it is, such as `mysql`. */
+  readonly kind: string
+  readonly breaker: BrokerState
+  readonly lagMessages: number
+  readonly oldestFinishedAt: number | null
+  /** Gaps and refused messages that are noted. */
+  readonly exceptions: number
+  readonly failure: {
+    readonly reason: string
+    readonly message: string
+    readonly hint: string
+    readonly attempts: number
+  } | null
+  readonly counts: RecorderCountsData
 }

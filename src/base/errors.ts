@@ -26,10 +26,13 @@ export function codeOf(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined
 }
 
-/** Outrigger can't keep a message right now; nothing was kept. The publisher may try again after `retryAfterSeconds`. */
+/**
+ * Outrigger can't keep a message right now, and nothing was kept; or it can't tell what became of one. Whoever asked may
+ * try again after `retryAfterSeconds`.
+ */
 export class UnavailableError extends OutriggerError {
   override readonly name = 'UnavailableError'
-  override readonly code: 'journal_full' | 'journal_failed' | 'overloaded' | 'draining'
+  override readonly code: 'journal_full' | 'journal_failed' | 'overloaded' | 'draining' | 'ledger_unavailable'
   readonly retryAfterSeconds: number
 
   constructor(

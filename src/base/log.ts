@@ -1,4 +1,7 @@
 import { pino } from 'pino'
+import { systemClock } from './clock.ts'
+import type { LineSink } from './log-output.ts'
+import { LogOutput, openLogTarget } from './log-output.ts'
 
 /** What every part logs with; objects are fields of the line. */
 export interface Log {
@@ -10,11 +13,9 @@ export interface Log {
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
 
-/**
- * JSON lines on stdout (or another descriptor), written at once: nothing is lost when the process ends, from whichever thread it comes.
- * Errors under `error` are given with their type, message, stack and causes.
- */
-export function makeLog(level: LogLevel, fields: object, descriptor = 1): Log {
+/** JSON lines, to a sink or a descriptor. Errors under `error` are given with their type, message, stack and causes. */
+export function makeLog(level: LogLevel, fields: object, sink: LineSink | number): Log {
+  if (typeof sink === 'number') return openLog(level, fields, sink).log
   return pino(
     {
       level,
@@ -24,8 +25,22 @@ export function makeLog(level: LogLevel, fields: object, descriptor = 1): Log {
       formatters: { level: (label) => ({ level: label }) },
       serializers: { error: pino.stdSerializers.err },
     },
-    pino.destination({ dest: descriptor, sync: true }),
+    sink,
   )
+}
+
+/** A log on a descriptor, and its output, to be flushed before the process ends. */
+export function openLog(
+  level: LogLevel,
+  fields: object,
+  descriptor: number,
+): { readonly log: Log; readonly output: LogOutput } {
+  const output = new LogOutput(openLogTarget(descriptor), systemClock, (lines) =>
+    // At this level, so that no setting hides it.
+    log.error({ lines }, 'lines of the log were lost before this one: nobody read them in time, or the disk was full'),
+  )
+  const log = makeLog(level, fields, output)
+  return { log, output }
 }
 
 /** For tests and for the command line, which speak for themselves. */

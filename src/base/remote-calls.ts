@@ -14,7 +14,10 @@ interface Request {
 
 type Response =
   | { readonly call: number; readonly ok: true; readonly result: unknown }
-  | { readonly call: number; readonly ok: false; readonly message: string }
+  | { readonly call: number; readonly ok: false; readonly message: string; readonly hint: string }
+
+/** Answered by every thread that gets to it. */
+const pingName = 'ping'
 
 /** A call in the other thread failed, or the other thread is gone. */
 class RemoteCallError extends OutriggerError {
@@ -26,11 +29,16 @@ class RemoteCallError extends OutriggerError {
 export function answerCalls(port: Port, calls: Calls): void {
   const answer = async ({ call, name, argument }: Request): Promise<void> => {
     try {
+      if (name === pingName) {
+        port.postMessage({ call, ok: true, result: null } satisfies Response)
+        return
+      }
       const callee = calls[name]
       if (callee === undefined) throw new Error(`there is no call named ${name}`)
       port.postMessage({ call, ok: true, result: await callee(argument as never) } satisfies Response)
     } catch (error) {
-      port.postMessage({ call, ok: false, message: messageOf(error) } satisfies Response)
+      const hint = error instanceof OutriggerError ? error.hint : ''
+      port.postMessage({ call, ok: false, message: messageOf(error), hint } satisfies Response)
     }
   }
   port.on('message', (request: Request) => void answer(request))
@@ -49,7 +57,7 @@ export class RemoteCaller<C extends Calls> {
       const waiting = this.#waiting.get(response.call)
       this.#waiting.delete(response.call)
       if (response.ok) waiting?.resolve(response.result as never)
-      else waiting?.reject(new RemoteCallError(response.message))
+      else waiting?.reject(new RemoteCallError(response.message, { hint: response.hint }))
     })
   }
 
@@ -66,10 +74,15 @@ export class RemoteCaller<C extends Calls> {
     return result as ReturnType<C[N]>
   }
 
+  /** Resolves when the other thread has time for it. */
+  ping(): Promise<unknown> {
+    return this.call(pingName as keyof C & string, null as Parameters<C[keyof C & string]>[0])
+  }
+
   /** The other thread is gone: whoever waits, and whoever calls from now on, is told. */
-  end(reason: string): void {
-    this.#gone = new RemoteCallError(reason)
-    for (const { reject } of this.#waiting.values()) reject(this.#gone)
+  end(reason: Error): void {
+    this.#gone = reason
+    for (const { reject } of this.#waiting.values()) reject(reason)
     this.#waiting.clear()
   }
 }

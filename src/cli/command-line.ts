@@ -1,4 +1,7 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { parseMessageId } from '../message/message-id.ts'
+import type { PointInTime } from './point-in-time.ts'
+import { readPointInTime } from './point-in-time.ts'
 
 /** Where a sub-command prints; `process.stdout` and `process.stderr` fit. */
 interface TextOutput {
@@ -12,13 +15,51 @@ export interface TailArguments {
   readonly json: boolean
 }
 
+export interface LogArguments {
+  readonly topic: string
+  readonly since: PointInTime | undefined
+  readonly key: string | undefined
+  readonly follow: boolean
+  readonly count: number | undefined
+  readonly json: boolean
+}
+
+export interface ShowArguments {
+  readonly journalId: string
+  readonly seq: number
+  readonly json: boolean
+  readonly content: boolean
+}
+
+export interface LedgerArguments {
+  readonly from: PointInTime | undefined
+  readonly to: PointInTime | undefined
+  /** All topics when there are none. */
+  readonly topics: readonly string[]
+}
+
 /** What the sub-commands do. Each resolves with the exit code. */
 export interface Commands {
   run(options: { config: string | undefined }): Promise<number>
   checkConfig(file: string | undefined): Promise<number>
   printConfigSchema(): Promise<number>
   tail(options: { config: string | undefined }, tail: TailArguments): Promise<number>
+  log(options: { config: string | undefined }, log: LogArguments): Promise<number>
+  show(options: { config: string | undefined }, show: ShowArguments): Promise<number>
+  migrate(options: { config: string | undefined }, migrate: { dryRun: boolean; json: boolean }): Promise<number>
   health(options: { config: string | undefined }): Promise<number>
+  backup(options: { config: string | undefined }, directory: string): Promise<number>
+  restore(options: { config: string | undefined }, directory: string): Promise<number>
+  verifyLedger(
+    options: { config: string | undefined },
+    range: LedgerArguments,
+    output: { json: boolean },
+  ): Promise<number>
+  backfillLedger(
+    options: { config: string | undefined },
+    range: LedgerArguments,
+    output: { dryRun: boolean },
+  ): Promise<number>
 }
 
 /** sysexits.h: the command line is wrong. */
@@ -81,11 +122,77 @@ export async function runCommandLine(
     )
 
   program
+    .command('log <TOPIC>')
+    .description('Show the messages of a topic as the message log keeps them, oldest first.')
+    .addOption(configOption())
+    .option('--since <TIME>', 'only what was delivered since: 30m, 1h, 7d ago, or an RFC 3339 time', pointInTime)
+    .option('--key <KEY>', 'only messages with this key')
+    .option('--follow', 'go on with what comes, until SIGINT')
+    .option('--count <N>', 'end after N messages', positiveInteger)
+    .option('--json', 'print one JSON object a line')
+    .action(async (topic: string, options: ConfigOption & Partial<Omit<LogArguments, 'topic'>>) => {
+      const { since, key, follow = false, count, json = false } = options
+      exitCode = await commands.log(options, { topic, since, key, follow, count, json })
+    })
+
+  program
+    .command('show')
+    .description('Tell all that is known of a message: of the running Outrigger, and of the ledger.')
+    .addArgument(new Argument('<ID>', 'the id that its publisher got').argParser(messageId))
+    .addOption(configOption())
+    .option('--content', 'print the value too, from the message log')
+    .option('--json', 'print one JSON object')
+    .action(
+      async (position: ReturnType<typeof messageId>, options: ConfigOption & { json?: boolean; content?: boolean }) => {
+        const { json = false, content = false } = options
+        exitCode = await commands.show(options, { ...position, json, content })
+      },
+    )
+
+  program
+    .command('migrate')
+    .description('Bring the schemas of the ledger’s stores to the version that this program needs.')
+    .addOption(configOption())
+    .option('--dry-run', 'only tell what there is to do')
+    .option('--json', 'print one JSON object')
+    .action(async (options: ConfigOption & { dryRun?: boolean; json?: boolean }) => {
+      const { dryRun = false, json = false } = options
+      exitCode = await commands.migrate(options, { dryRun, json })
+    })
+
+  program
     .command('health')
     .description('Ask a running Outrigger whether it is ready, by its operator’s listener.')
     .addOption(configOption())
     .action(async (options: ConfigOption) => {
       exitCode = await commands.health(options)
+    })
+
+  program
+    .command('backup <DIR>')
+    .description('Copy the journal and all that belongs to it, of a running or stopped Outrigger, into a new folder.')
+    .addOption(configOption())
+    .action(async (directory: string, options: ConfigOption) => {
+      exitCode = await commands.backup(options, directory)
+    })
+  program
+    .command('restore <DIR>')
+    .description('Bring a backup back into an empty data directory.')
+    .addOption(configOption())
+    .action(async (directory: string, options: ConfigOption) => {
+      exitCode = await commands.restore(options, directory)
+    })
+
+  const ledger = program.command('ledger').description('Look after the ledger.')
+  ledgerCommand(ledger, 'verify', 'Compare the ledger with what the broker has, and name every difference.')
+    .option('--json', 'print one JSON object a line')
+    .action(async (options: LedgerOptions & { json?: boolean }) => {
+      exitCode = await commands.verifyLedger(options, rangeOf(options), { json: options.json ?? false })
+    })
+  ledgerCommand(ledger, 'backfill', 'Write what the ledger misses, from what the broker has.')
+    .option('--dry-run', 'tell what would be written, and write nothing')
+    .action(async (options: LedgerOptions & { dryRun?: boolean }) => {
+      exitCode = await commands.backfillLedger(options, rangeOf(options), { dryRun: options.dryRun ?? false })
     })
 
   program
@@ -114,8 +221,45 @@ interface ConfigOption {
   readonly config: string | undefined
 }
 
+interface LedgerOptions extends ConfigOption {
+  readonly from?: PointInTime
+  readonly to?: PointInTime
+  readonly topic?: string[]
+}
+
+function rangeOf({ from, to, topic = [] }: LedgerOptions): LedgerArguments {
+  return { from, to, topics: topic }
+}
+
+function ledgerCommand(ledger: Command, name: string, description: string): Command {
+  return ledger
+    .command(name)
+    .description(description)
+    .addOption(configOption())
+    .option(
+      '--from <TIME>',
+      'from when on: 1h, 7d ago, or an RFC 3339 time; without it, from the beginning',
+      pointInTime,
+    )
+    .option('--to <TIME>', 'up to when; without it, 1m: what is newer may be on its way', pointInTime)
+    .option('--topic <TOPIC...>', 'only these topics; without it, all that the broker shows')
+}
+
 function configOption(): Option {
   return new Option('-c, --config <FILE>', 'the configuration file (YAML); without it, OUTRIGGER_CONFIG, or defaults')
+}
+
+function pointInTime(text: string): PointInTime {
+  const point = readPointInTime(text)
+  if (point === null)
+    throw new InvalidArgumentError('It is neither how long ago (30m, 1h, 7d) nor a time such as 2026-03-01T12:00:00Z.')
+  return point
+}
+
+function messageId(text: string): { readonly journalId: string; readonly seq: number } {
+  const position = parseMessageId(text)
+  if (position === null) throw new InvalidArgumentError('It is not the id of a message, such as 0123456789abc-42.')
+  return position
 }
 
 function positiveInteger(text: string): number {

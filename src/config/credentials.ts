@@ -1,7 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { codeOf } from '../base/errors.ts'
 import { Secret } from '../base/secret.ts'
-import type { KafkaConfig, KafkaSaslConfig, KafkaTlsConfig, ParsedConfig } from './schema.ts'
+import type { CassandraConfig, KafkaConfig, KafkaSaslConfig, MysqlConfig, ParsedConfig, TlsConfig } from './schema.ts'
 
 /** Reads a whole text file. Rejects as `node:fs` does. */
 export type ReadFile = (path: string) => Promise<string>
@@ -30,11 +30,18 @@ export function unreadable(error: unknown): string {
   }
 }
 
-/** Reads what the `…File` settings of Kafka point to, and checks that certificates and keys are what they should be. */
-export async function readCredentials(
-  parsed: ParsedConfig['kafka'],
-  readFile: ReadFile,
-): Promise<{ kafka: KafkaConfig; faults: CredentialFault[] }> {
+/** The sections whose `…File` settings are read. */
+type Sections = Pick<ParsedConfig, 'kafka' | 'mysql' | 'cassandra'>
+
+export interface Credentials {
+  readonly kafka: KafkaConfig
+  readonly mysql: MysqlConfig
+  readonly cassandra: CassandraConfig
+  readonly faults: readonly CredentialFault[]
+}
+
+/** Reads what `…File` settings point to, and checks that certificates and keys are what they should be. */
+export async function readCredentials(parsed: Sections, readFile: ReadFile): Promise<Credentials> {
   const faults: CredentialFault[] = []
   const read = async (path: string, file: string | undefined): Promise<string | undefined> => {
     if (file === undefined) return undefined
@@ -47,8 +54,17 @@ export async function readCredentials(
     }
     return undefined
   }
+  const readTls = async (section: string, given: TlsConfig): Promise<TlsConfig> => {
+    const ca = (await read(`${section}.caFile`, given.caFile)) ?? given.ca
+    const cert = (await read(`${section}.certFile`, given.certFile)) ?? given.cert
+    const keyText = await read(`${section}.keyFile`, given.keyFile)
+    const key = keyText === undefined ? given.key : new Secret(keyText)
+    const tls = { ...given, ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) }
+    faults.push(...tlsFaults(section, tls))
+    return tls
+  }
 
-  const { sasl: parsedSasl, tls: parsedTls, ...rest } = parsed
+  const { sasl: parsedSasl, tls: parsedTls, ...rest } = parsed.kafka
   let sasl: KafkaSaslConfig | undefined
   if (parsedSasl) {
     const text = await read('kafka.sasl.passwordFile', parsedSasl.passwordFile)
@@ -56,26 +72,27 @@ export async function readCredentials(
     // Without a password there is a fault, and this result is not used.
     if (password) sasl = { ...parsedSasl, password }
   }
-  let tls: KafkaTlsConfig | undefined
-  if (parsedTls) {
-    const ca = (await read('kafka.tls.caFile', parsedTls.caFile)) ?? parsedTls.ca
-    const cert = (await read('kafka.tls.certFile', parsedTls.certFile)) ?? parsedTls.cert
-    const keyText = await read('kafka.tls.keyFile', parsedTls.keyFile)
-    const key = keyText === undefined ? parsedTls.key : new Secret(keyText)
-    tls = { ...parsedTls, ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) }
-    faults.push(...tlsFaults(tls))
+  const tls = parsedTls && (await readTls('kafka.tls', parsedTls))
+  const kafka = { ...rest, ...(tls && { tls }), ...(sasl && { sasl }) }
+
+  const readStore = async <Store extends MysqlConfig | CassandraConfig>(name: string, store: Store): Promise<Store> => {
+    // It is read again for each connection; that it can be read at all is known now.
+    await read(`${name}.passwordFile`, store.passwordFile)
+    return store.tls ? { ...store, tls: await readTls(`${name}.tls`, store.tls) } : store
   }
-  return { kafka: { ...rest, ...(tls && { tls }), ...(sasl && { sasl }) }, faults }
+  const mysql = await readStore('mysql', parsed.mysql)
+  const cassandra = await readStore('cassandra', parsed.cassandra)
+  return { kafka, mysql, cassandra, faults }
 }
 
-function tlsFaults(tls: KafkaTlsConfig): CredentialFault[] {
+function tlsFaults(section: string, tls: TlsConfig): CredentialFault[] {
   const faults: CredentialFault[] = []
   /** The setting that the text came from. */
   const named = (name: 'ca' | 'cert' | 'key'): { path: string; given?: string } => {
     const file = tls[`${name}File`]
     return file === undefined
-      ? { path: `kafka.tls.${name}` }
-      : { path: `kafka.tls.${name}File`, given: JSON.stringify(file) }
+      ? { path: `${section}.${name}` }
+      : { path: `${section}.${name}File`, given: JSON.stringify(file) }
   }
   if (tls.ca !== undefined && !readCertificates(tls.ca)) {
     faults.push({ ...named('ca'), expected: 'certificates in PEM ("-----BEGIN CERTIFICATE-----")' })

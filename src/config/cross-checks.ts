@@ -1,8 +1,8 @@
 import { posix } from 'node:path'
 import type { ListenAddress } from '../base/listen-address.ts'
-import { formatListenAddress, isLocal, socketPathBytesMax } from './listen-address.ts'
+import { formatListenAddress, socketPathBytesMax } from './listen-address.ts'
 import { formatDuration, formatSize } from './quantities.ts'
-import type { ParsedConfig } from './schema.ts'
+import type { SettledConfig, TlsConfig } from './schema.ts'
 import { segmentOverheadBytes } from './schema.ts'
 
 /** A fault between settings each of which is right in itself. */
@@ -21,7 +21,7 @@ export interface CrossFault {
 export type IsSet = (path: string) => boolean
 
 /** Every fault between settings. */
-export function crossCheck(config: ParsedConfig, isSet: IsSet): CrossFault[] {
+export function crossCheck(config: SettledConfig, isSet: IsSet): CrossFault[] {
   return [...limitFaults(config, isSet), ...listenerFaults(config, isSet), ...credentialFaults(config)]
 }
 
@@ -30,8 +30,8 @@ interface Limit {
   readonly value: number
 }
 
-function limitFaults(config: ParsedConfig, isSet: IsSet): CrossFault[] {
-  const { publish, journal, forwarder } = config
+function limitFaults(config: SettledConfig, isSet: IsSet): CrossFault[] {
+  const { publish, journal, forwarder, ledger } = config
   const faults: CrossFault[] = []
   /** Reports the setting that somebody set; the larger of the two first, then the smaller. */
   const atMost = (small: Limit, large: Limit, format: (value: number) => string): void => {
@@ -66,6 +66,16 @@ function limitFaults(config: ParsedConfig, isSet: IsSet): CrossFault[] {
     formatDuration,
   )
   atMost(
+    { path: 'ledger.retryDelay', value: ledger.retryDelay },
+    { path: 'ledger.retryDelayMax', value: ledger.retryDelayMax },
+    formatDuration,
+  )
+  atMost(
+    { path: 'ledger.backlogBytesMax', value: ledger.backlogBytesMax },
+    { path: 'journal.bytesMax', value: journal.bytesMax },
+    formatSize,
+  )
+  atMost(
     { path: 'publish.headersTimeout', value: publish.headersTimeout },
     { path: 'publish.requestTimeout', value: publish.requestTimeout },
     formatDuration,
@@ -86,7 +96,7 @@ function segmentFault(message: Limit, segmentBytes: number, isSet: IsSet): Cross
   return { path: 'journal.segmentBytes', involves, expected, hint: `or make ${message.path} smaller` }
 }
 
-function listenerFaults(config: ParsedConfig, isSet: IsSet): CrossFault[] {
+function listenerFaults(config: SettledConfig, isSet: IsSet): CrossFault[] {
   const listeners = [
     ...config.publish.listen.map((address, index) => ({ path: `publish.listen[${index}]`, address })),
     { path: 'admin.listen', address: config.admin.listen },
@@ -124,61 +134,52 @@ function clash(a: ListenAddress, b: ListenAddress): boolean {
   return hosts[0] === hosts[1] || hosts.some((host) => host === '0.0.0.0' || host === '::')
 }
 
-function credentialFaults(config: ParsedConfig): CrossFault[] {
-  const { tls, sasl } = config.kafka
+function credentialFaults(config: SettledConfig): CrossFault[] {
+  const { kafka, mysql, cassandra } = config
   const faults: CrossFault[] = []
-  const notBoth = (section: string, name: string, values: Readonly<Record<string, unknown>>): void => {
-    const [path, file] = [`${section}.${name}`, `${section}.${name}File`]
-    if (values[name] === undefined || values[`${name}File`] === undefined) return
-    faults.push({ path, involves: [path, file], expected: `either ${name} or ${name}File, not both` })
-  }
-  if (sasl) {
-    notBoth('kafka.sasl', 'password', sasl)
-    if (sasl.password === undefined && sasl.passwordFile === undefined) {
+  if (kafka.sasl) {
+    faults.push(...twiceFaults('kafka.sasl', kafka.sasl, ['password']))
+    if (!hasPassword(kafka.sasl)) {
       const involves = ['kafka.sasl.password', 'kafka.sasl.passwordFile']
       faults.push({ path: 'kafka.sasl.password', involves, expected: 'a password, or passwordFile' })
     }
   }
-  if (tls) {
-    for (const name of ['ca', 'cert', 'key']) notBoth('kafka.tls', name, tls)
-    const involves = ['cert', 'certFile', 'key', 'keyFile'].map((name) => `kafka.tls.${name}`)
-    const hasCert = tls.cert !== undefined || tls.certFile !== undefined
-    const hasKey = tls.key !== undefined || tls.keyFile !== undefined
-    if (hasCert && !hasKey) faults.push({ path: 'kafka.tls.key', involves, expected: 'the private key of cert' })
-    if (hasKey && !hasCert) faults.push({ path: 'kafka.tls.cert', involves, expected: 'the certificate of key' })
+  faults.push(...twiceFaults('mysql', mysql, ['password']), ...twiceFaults('cassandra', cassandra, ['password']))
+  const involves = ['username', 'password', 'passwordFile'].map((name) => `cassandra.${name}`)
+  if (cassandra.username !== undefined && !hasPassword(cassandra)) {
+    faults.push({ path: 'cassandra.password', involves, expected: 'the password of username, or passwordFile' })
+  }
+  if (cassandra.username === undefined && hasPassword(cassandra)) {
+    faults.push({ path: 'cassandra.username', involves, expected: 'the user that the password belongs to' })
+  }
+  for (const section of ['kafka', 'mysql', 'cassandra'] as const) {
+    const { tls } = config[section]
+    if (tls) faults.push(...tlsFaults(`${section}.tls`, tls))
   }
   return faults
 }
 
-/** What is allowed, but probably not meant, in full sentences. */
-export function findWarnings(config: ParsedConfig, isSet: IsSet): string[] {
-  const { broker, kafka, publish, admin, forwarder } = config
-  const warnings: string[] = []
-  if (broker === 'embedded' && isSet('kafka')) {
-    warnings.push('kafka is configured, but not used: set "broker: kafka" (OUTRIGGER_BROKER=kafka) to use it.')
-  }
-  if (broker === 'kafka' && isSet('embedded')) {
-    warnings.push('embedded is configured, but not used, because broker is kafka.')
-  }
-  if (broker === 'kafka' && kafka.sasl && !kafka.tls) {
-    const risk = kafka.sasl.mechanism === 'plain' ? 'the password crosses the network as it is' : 'nothing is encrypted'
-    warnings.push(`kafka.sasl is used without kafka.tls: ${risk}.`)
-  }
-  if (!isLocal(admin.listen)) {
-    const where = formatListenAddress(admin.listen)
-    warnings.push(
-      `admin.listen is ${where}: whoever reaches it can see and change the state, for it has no authentication.`,
-    )
-  }
-  if (broker === 'kafka' && publish.bodyBytesMax > 1024 * 1024 && isSet('publish.bodyBytesMax')) {
-    warnings.push(
-      `publish.bodyBytesMax is ${formatSize(publish.bodyBytesMax)}: unless the cluster's message.max.bytes was raised from 1 MiB, Kafka refuses such messages, and they become dead letters.`,
-    )
-  }
-  if (broker === 'kafka' && kafka.requestTimeout > forwarder.sendTimeout) {
-    warnings.push(
-      `kafka.requestTimeout (${formatDuration(kafka.requestTimeout)}) is longer than forwarder.sendTimeout (${formatDuration(forwarder.sendTimeout)}), which ends an attempt first.`,
-    )
-  }
-  return warnings
+/** Whether a section says a password, or where it is. */
+export function hasPassword(section: { readonly password?: unknown; readonly passwordFile?: unknown }): boolean {
+  return section.password !== undefined || section.passwordFile !== undefined
+}
+
+/** What stands in the section and in a file as well. */
+function twiceFaults(section: string, values: object, names: readonly string[]): CrossFault[] {
+  const given = values as Readonly<Record<string, unknown>>
+  return names.flatMap((name) => {
+    if (given[name] === undefined || given[`${name}File`] === undefined) return []
+    const [path, file] = [`${section}.${name}`, `${section}.${name}File`]
+    return [{ path, involves: [path, file], expected: `either ${name} or ${name}File, not both` }]
+  })
+}
+
+function tlsFaults(section: string, tls: TlsConfig): CrossFault[] {
+  const faults = twiceFaults(section, tls, ['ca', 'cert', 'key'])
+  const involves = ['cert', 'certFile', 'key', 'keyFile'].map((name) => `${section}.${name}`)
+  const hasCert = tls.cert !== undefined || tls.certFile !== undefined
+  const hasKey = tls.key !== undefined || tls.keyFile !== undefined
+  if (hasCert && !hasKey) faults.push({ path: `${section}.key`, involves, expected: 'the private key of cert' })
+  if (hasKey && !hasCert) faults.push({ path: `${section}.cert`, involves, expected: 'the certificate of key' })
+  return faults
 }

@@ -4,7 +4,7 @@ import { configTree } from './settings-tree.ts'
 
 /** The configuration in the form in which people write it: `10MiB`, `30s`. */
 export type DescribedConfig = {
-  readonly [key: string]: string | number | readonly (string | number)[] | DescribedConfig
+  readonly [key: string]: string | number | boolean | readonly (string | number | boolean)[] | DescribedConfig
 }
 
 /**

@@ -102,7 +102,9 @@ function readSwitch(text: string): unknown {
 }
 
 function readSetting(node: SettingNode, text: string): unknown {
-  const scalar = (item: string): unknown =>
-    node.info.kind === 'integer' && /^-?[0-9]{1,15}$/.test(item) ? Number(item) : item
+  const scalar = (item: string): unknown => {
+    if (node.info.kind === 'flag') return readSwitch(item)
+    return node.info.kind === 'integer' && /^-?[0-9]{1,15}$/.test(item) ? Number(item) : item
+  }
   return node.listExpected === undefined ? scalar(text) : text.split(',').map((item) => scalar(item.trim()))
 }

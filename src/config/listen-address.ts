@@ -58,8 +58,11 @@ export function formatListenAddress(address: ListenAddress): string {
 
 /** Whether only this machine can reach the address: a Unix socket, `localhost`, 127.0.0.0/8 or ::1. */
 export function isLocal(address: ListenAddress): boolean {
-  if (address.kind === 'unix') return true
-  const { host } = address
+  return address.kind === 'unix' || isLoopback(address.host)
+}
+
+/** Whether a host, an IPv6 address without its brackets, is this machine itself. */
+export function isLoopback(host: string): boolean {
   if (isIPv4(host)) return host.startsWith('127.')
   return host.toLowerCase() === 'localhost' || host === '::1'
 }
@@ -75,19 +78,51 @@ export function readLocalListenAddress(input: unknown): Reading<ListenAddress> {
 
 /** Reads a broker's `HOST:PORT` or `[IPV6]:PORT`. */
 export function readBrokerAddress(input: unknown): Reading<string> {
+  return readServerAddress(input, {
+    port: 9092,
+    item: 'broker',
+    scheme: 'leave the scheme out; kafka.tls and kafka.sasl say how to connect',
+  })
+}
+
+/** Reads the `HOST:PORT` or `[IPV6]:PORT` of a Cassandra node. */
+export function readContactPoint(input: unknown): Reading<string> {
+  return readServerAddress(input, {
+    port: 9042,
+    item: 'node',
+    scheme: 'leave the scheme out; cassandra.tls and cassandra.username say how to connect',
+  })
+}
+
+interface ServerWords {
+  /** The usual port. */
+  readonly port: number
+  /** What one item of the list stands for. */
+  readonly item: string
+  /** The hint for an address with a scheme. */
+  readonly scheme: string
+}
+
+function readServerAddress(input: unknown, words: ServerWords): Reading<string> {
   if (typeof input !== 'string') return { ok: false }
-  if (/^[a-z0-9+_-]+:\/\//i.test(input)) {
-    return { ok: false, hint: 'leave the scheme out; kafka.tls and kafka.sasl say how to connect' }
+  if (/^[a-z0-9+_-]+:\/\//i.test(input)) return { ok: false, hint: words.scheme }
+  if (input.includes(',')) return { ok: false, hint: `write one list item a ${words.item}` }
+  if (isIPv6(input)) {
+    return { ok: false, hint: `put the address in brackets and add the port: "[${input}]:${words.port}"` }
   }
-  if (input.includes(',')) return { ok: false, hint: 'write one list item a broker' }
-  if (isIPv6(input)) return { ok: false, hint: `put the address in brackets and add the port: "[${input}]:9092"` }
   const match = /^(?:\[([^\]]*)\]|([^:]+)):([0-9]{1,5})$/.exec(input)
-  if (!match)
-    return isIPv4(input) || isHostName(input) ? { ok: false, hint: `add the port: ${input}:9092` } : { ok: false }
+  if (!match) {
+    const lacksPort = isIPv4(input) || isHostName(input)
+    return lacksPort ? { ok: false, hint: `add the port: ${input}:${words.port}` } : { ok: false }
+  }
   const port = Number(match[3])
   if (port < 1 || port > 65535) return { ok: false, hint: 'a port is a number from 1 to 65535' }
   const host = match[1] ?? match[2] ?? ''
-  // Kafka's containers and Compose files use names with underscores.
-  const valid = match[1] !== undefined ? isIPv6(host) : isIPv4(host) || isHostName(host.replaceAll('_', '-'))
+  const valid = match[1] !== undefined ? isIPv6(host) : isServerName(host)
   return valid ? { ok: true, value: input } : { ok: false }
+}
+
+/** Whether a text can name a server: containers and Compose files use names with underscores. */
+export function isServerName(text: string): boolean {
+  return isIPv4(text) || isHostName(text.replaceAll('_', '-'))
 }

@@ -1,19 +1,19 @@
-import type { ListenAddress } from '../base/listen-address.ts'
 import type { ConfigFault } from './config-error.ts'
 import { ConfigError, formatGiven } from './config-error.ts'
 import type { ReadFile } from './credentials.ts'
 import { readCredentials, unreadable } from './credentials.ts'
-import { crossCheck, findWarnings } from './cross-checks.ts'
+import { crossCheck } from './cross-checks.ts'
+import { settleDefaults } from './dependent-defaults.ts'
 import type { Environment, EnvironmentValue } from './environment.ts'
 import { configFileVariable, readEnvironment, variableOf } from './environment.ts'
 import type { InputData } from './input-data.ts'
 import { copyData, fillEmptySections, isMapping, overlay, valueAt } from './input-data.ts'
 import { placeOf, related } from './place.ts'
 import { checkSchema } from './schema-check.ts'
-import type { Config, ParsedConfig } from './schema.ts'
-import { defaultDirectory } from './schema.ts'
+import type { Config, SettledConfig } from './schema.ts'
 import { configTree, settingsOf } from './settings-tree.ts'
 import { Sources } from './sources.ts'
+import { findWarnings } from './warnings.ts'
 import type { YamlFile } from './yaml-file.ts'
 import { readYaml } from './yaml-file.ts'
 
@@ -54,8 +54,9 @@ export async function loadConfig({ file: given, env, readFile }: LoadOptions): P
     throw new ConfigError(sources.inOrder([...yaml.faults, ...faults]))
   }
 
-  const config = placeDefaultSocket(schema.parsed, sources)
-  const { kafka, faults: credentialFaults } = await readCredentials(config.kafka, readFile)
+  const isSet = (path: string): boolean => sources.isSet(path)
+  const config = settleDefaults(schema.parsed, isSet)
+  const { faults: credentialFaults, ...read } = await readCredentials(config, readFile)
   faults.push(
     ...schema.missing,
     ...crossFaults(config, data, sources, schema.faulty),
@@ -63,10 +64,9 @@ export async function loadConfig({ file: given, env, readFile }: LoadOptions): P
   )
   if (faults.length > 0) throw new ConfigError(sources.inOrder(faults))
 
-  const isSet = (path: string): boolean => sources.isSet(path)
   const set = settingsOf(configTree).filter(({ path }) => isSet(path))
   return {
-    config: { ...config, kafka },
+    config: { ...config, ...read },
     file,
     sources: new Map(set.map(({ path }) => [path, sources.locate(placeOf(path))])),
     warnings: findWarnings(config, isSet),
@@ -103,7 +103,7 @@ function contradictionFault({ node, variable }: EnvironmentValue): ConfigFault {
 }
 
 function crossFaults(
-  config: ParsedConfig,
+  config: SettledConfig,
   data: InputData,
   sources: Sources,
   faulty: readonly string[],
@@ -122,12 +122,4 @@ function crossFaults(
         ...(hint === undefined ? {} : { hint }),
       }
     })
-}
-
-/** The default Unix socket lies in `journal.directory`, and moves along with it. */
-function placeDefaultSocket(config: ParsedConfig, sources: Sources): ParsedConfig {
-  if (sources.isSet('publish.listen') || config.journal.directory === defaultDirectory) return config
-  const socket: ListenAddress = { kind: 'unix', path: `${config.journal.directory.replace(/\/+$/, '')}/publish.sock` }
-  const listen = config.publish.listen.map((address) => (address.kind === 'unix' ? socket : address))
-  return { ...config, publish: { ...config.publish, listen } }
 }

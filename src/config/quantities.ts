@@ -1,5 +1,14 @@
 /** Sizes and durations as people write them. Inside, sizes are bytes and durations milliseconds. */
 
+export const KiB = 1024
+export const MiB = 1024 * KiB
+export const GiB = 1024 * MiB
+export const TiB = 1024 * GiB
+export const second = 1000
+export const minute = 60 * second
+export const hour = 60 * minute
+export const day = 24 * hour
+
 /** The outcome of reading one value; a `hint` tells what was probably meant. */
 export type Reading<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly hint?: string }
 

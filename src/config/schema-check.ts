@@ -87,7 +87,8 @@ function valueFault(node: ConfigNode, place: Place, value: unknown): Finding {
   }
   const { info } = node
   const isItem = typeof place.at(-1) === 'number'
-  const given = info.secret && value !== undefined ? {} : { given: formatGiven(value) }
+  const isHidden = info.secret || info.hidesRefused === true
+  const given = isHidden && value !== undefined ? {} : { given: formatGiven(value) }
   if (node.listExpected !== undefined && !isItem) {
     const scalar = typeof value === 'string' || typeof value === 'number'
     return { expected: node.listExpected, ...given, ...(scalar ? { hint: 'write it as a list, in brackets' } : {}) }
@@ -117,5 +118,10 @@ function pathElsewhere(key: string): string | undefined {
   const lastOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1)
   const near = nearestName(key, new Set(nodes.map(({ path }) => lastOf(path))))
   const matches = nodes.filter(({ path }) => lastOf(path) === near)
-  return matches.length === 0 ? undefined : matches.map(({ path }) => path).join(' or ')
+  return matches.length === 0 ? undefined : inWords(matches.map(({ path }) => path))
+}
+
+/** "a", "a or b", "a, b or c". */
+function inWords(names: readonly string[]): string {
+  return [names.slice(0, -1).join(', '), ...names.slice(-1)].filter((part) => part !== '').join(' or ')
 }

@@ -1,35 +1,16 @@
 import * as z from 'zod'
 import type { Secret } from '../base/secret.ts'
+import { kafka } from './kafka-section.ts'
+import { cassandra, ledger, mysql } from './ledger-sections.ts'
 import { readListenAddress, readLocalListenAddress } from './listen-address.ts'
-import {
-  brokerAddress,
-  choice,
-  duration,
-  fileMode,
-  hostName,
-  integer,
-  list,
-  listenAddress,
-  path,
-  secret,
-  size,
-  text,
-} from './setting.ts'
+import { day, GiB, hour, KiB, MiB, minute, second, TiB } from './quantities.ts'
+import { choice, duration, fileMode, hostName, integer, list, listenAddress, path, size } from './setting.ts'
 
 /**
- * The whole configuration, described once: from this schema come the type `Config`, the checks, the names of the
- * environment variables, the JSON Schema for editors and the reference in docs/configuration.md. Defaults stand in the
- * form in which people write them, and are read like anything written.
+ * The whole configuration, described once, its larger sections in files of their own: from this schema come the type
+ * `Config`, the checks, the names of the environment variables, the JSON Schema for editors and the reference in
+ * docs/configuration.md. Defaults stand in the form in which people write them, and are read like anything written.
  */
-
-const KiB = 1024
-const MiB = 1024 * KiB
-const GiB = 1024 * MiB
-const TiB = 1024 * GiB
-const second = 1000
-const minute = 60 * second
-const hour = 60 * minute
-const day = 24 * hour
 
 /** What a segment must have room for beside the largest body: its own header and index, key, headers, metadata. */
 export const segmentOverheadBytes = 128 * KiB
@@ -133,90 +114,6 @@ const embedded = z.strictObject({
   }).prefault('7d'),
 })
 
-const tls = z.strictObject({
-  ca: text(
-    'Certificates of the authorities to trust in place of the system’s, in PEM.',
-    'certificates in PEM',
-    MiB,
-  ).optional(),
-  caFile: path('Path of a file that holds `ca`. Relative to the working directory.').optional(),
-  cert: text(
-    'Client certificate in PEM, followed by its chain; for mutual TLS. Needs `key`.',
-    'a certificate in PEM',
-    MiB,
-  ).optional(),
-  certFile: path('Path of a file that holds `cert`.').optional(),
-  key: secret('Private key of the client certificate in PEM, not encrypted.', 'a private key in PEM').optional(),
-  keyFile: path('Path of a file that holds `key`, such as a mounted Kubernetes secret.').optional(),
-  serverName: text(
-    'Name to ask for (SNI) and to expect in the broker’s certificate, when it is not the name in `kafka.brokers`.',
-    'a host name',
-    253,
-  ).optional(),
-})
-
-const sasl = z.strictObject({
-  mechanism: choice('How to authenticate. `plain` sends the password as it is: use it with `kafka.tls` only.', [
-    'plain',
-    'scram-sha-256',
-    'scram-sha-512',
-  ]),
-  username: text('Name of the user that Outrigger authenticates as.', 'a user name'),
-  password: secret('Password. Prefer `passwordFile`, or the environment, to writing it here.', 'a password').optional(),
-  passwordFile: path(
-    'Path of a file that holds the password, such as a mounted Kubernetes or Docker secret. Line breaks at its end are not part of the password.',
-  ).optional(),
-})
-
-const createTopics = z.strictObject({
-  partitions: integer('Partitions of a topic that Outrigger creates.', { min: 1, max: 100_000 }),
-  replicationFactor: integer('Replicas of each partition; at most the number of brokers.', { min: 1, max: 100 }),
-})
-
-const kafka = z.strictObject({
-  brokers: list(
-    'Brokers to ask first for the cluster’s layout; the others are found through them. Name two or three, so that one may be down.',
-    brokerAddress('One broker.'),
-    { min: 1, max: 100, what: 'brokers' },
-  ).prefault(['localhost:9092']),
-  clientId: text('Name under which Outrigger shows in the brokers’ logs, metrics and quotas.', 'a name', 255).prefault(
-    'outrigger',
-  ),
-  tls: z
-    .preprocess(
-      // `tls: true` is TLS with the system's authorities, `tls: false` is none.
-      (given) => (given === true ? {} : given === false ? undefined : given),
-      tls.optional(),
-    )
-    .meta({
-      description:
-        'TLS to the brokers: `true` or `{}` trusts the system’s certificate authorities, and the keys here say more. The broker’s certificate is always verified.',
-    }),
-  sasl: sasl.meta({ description: 'Authentication to the brokers. None without it.' }).optional(),
-  acks: choice(
-    'What Kafka must have done before a message counts as delivered: `all` in-sync replicas have it, or the `leader` alone. With `leader`, a broker that fails can take delivered messages with it.',
-    ['all', 'leader'],
-  ).prefault('all'),
-  compression: choice(
-    'Compression of what is sent to Kafka. `zstd` and `lz4` save the most network and broker disk for the least CPU.',
-    ['none', 'gzip', 'snappy', 'lz4', 'zstd'],
-  ).prefault('none'),
-  connectTimeout: duration('Time in which a connection to a broker must stand.', {
-    min: 100,
-    max: 10 * minute,
-  }).prefault('5s'),
-  requestTimeout: duration('Time in which a broker must have answered a request.', {
-    min: 100,
-    max: 10 * minute,
-  }).prefault('15s'),
-  createTopics: createTopics
-    .meta({
-      description:
-        'Makes Outrigger create topics that are missing. Without it, that is the cluster’s business (`auto.create.topics.enable`), and messages for a missing topic wait.',
-    })
-    .optional(),
-})
-
 const forwarder = z.strictObject({
   batchBytesMax: size(
     'Most bytes of one batch, which goes to one topic in one piece. Keep it below the topic’s `max.message.bytes`; a single message that is larger goes alone.',
@@ -299,6 +196,11 @@ export const configSchema = z.strictObject({
   ).prefault('embedded'),
   embedded: embedded.meta({ description: 'The embedded broker. Used with `broker: embedded`.' }).prefault({}),
   kafka: kafka.meta({ description: 'The Kafka cluster. Used with `broker: kafka`.' }).prefault({}),
+  ledger: ledger
+    .meta({ description: 'The record of what became of every message, and of what was delivered.' })
+    .prefault({}),
+  mysql: mysql.meta({ description: 'The MySQL or MariaDB server. Used with `ledger.metadata: mysql`.' }).prefault({}),
+  cassandra: cassandra.meta({ description: 'The Cassandra cluster. Used with `ledger.log: cassandra`.' }).prefault({}),
   forwarder: forwarder
     .meta({ description: 'How messages go from the journal to the broker: batches, memory, retries.' })
     .prefault({}),
@@ -319,15 +221,31 @@ type DeepReadonly<T> = T extends Secret
 export type ParsedConfig = DeepReadonly<z.output<typeof configSchema>>
 
 type ParsedKafka = ParsedConfig['kafka']
+type ParsedLedger = ParsedConfig['ledger']
+
+/** What is parsed, with the defaults that depend on other settings filled in. */
+export type SettledConfig = Omit<ParsedConfig, 'ledger'> & { readonly ledger: LedgerConfig }
 
 /**
  * The resolved configuration. Sizes are bytes and durations milliseconds; what `…File` settings point to has been read
- * into the settings without `File`.
+ * into the settings without `File`, but for the passwords of the ledger's stores, which are read at each connection.
  */
-export type Config = Omit<ParsedConfig, 'kafka'> & { readonly kafka: KafkaConfig }
+export type Config = Omit<SettledConfig, 'kafka'> & { readonly kafka: KafkaConfig }
 
 export type KafkaConfig = Omit<ParsedKafka, 'sasl'> & { readonly sasl?: KafkaSaslConfig | undefined }
 
-export type KafkaTlsConfig = NonNullable<ParsedKafka['tls']>
-
 export type KafkaSaslConfig = Omit<NonNullable<ParsedKafka['sasl']>, 'password'> & { readonly password: Secret }
+
+/** TLS to the servers of Kafka, MySQL or Cassandra. It is used when this is there, if only as `{}`. */
+export type TlsConfig = NonNullable<ParsedKafka['tls']>
+
+/** `metadata` and `log` follow `broker` when nobody has set them. */
+export type LedgerConfig = Omit<ParsedLedger, 'metadata' | 'log'> & {
+  readonly [Key in 'metadata' | 'log']: NonNullable<ParsedLedger[Key]>
+}
+
+/** At most one of `password` and `passwordFile` is there. */
+export type MysqlConfig = ParsedConfig['mysql']
+
+/** `username` and one of `password` and `passwordFile` are there, or none of the three. */
+export type CassandraConfig = ParsedConfig['cassandra']

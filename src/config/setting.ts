@@ -2,20 +2,23 @@ import { isIP } from 'node:net'
 import * as z from 'zod'
 import type { ListenAddress } from '../base/listen-address.ts'
 import { Secret } from '../base/secret.ts'
-import { formatListenAddress, isHostName, readBrokerAddress } from './listen-address.ts'
+import { formatListenAddress, isHostName, readBrokerAddress, readContactPoint } from './listen-address.ts'
+import { readMysqlUrl } from './mysql-url.ts'
 import type { Reading } from './quantities.ts'
 import { durationPattern, formatDuration, formatSize, readDuration, readSize, sizePattern } from './quantities.ts'
 
 /** What is known about one setting (or the items of a list) beside its zod type. */
 export interface SettingInfo {
-  readonly kind: 'size' | 'duration' | 'integer' | 'text' | 'choice' | 'address' | 'host' | 'mode'
+  readonly kind: 'size' | 'duration' | 'integer' | 'flag' | 'text' | 'choice' | 'address' | 'host' | 'mode'
   /** What a value must look like, for faults and for the reference. */
   readonly expected: string
   readonly secret: boolean
+  /** Whether a value that is refused is never shown, for it may hold a secret, though a valid one holds none. */
+  readonly hidesRefused?: boolean
   /** A valid value as people would write it. */
   readonly sample: unknown
   /** The resolved value in the form in which people write it. */
-  format(value: unknown): string | number
+  format(value: unknown): string | number | boolean
   /** What was probably meant by a value that is refused. */
   hint(given: unknown): string | undefined
   /** How the JSON Schema describes what people write, where the zod type can't say it. */
@@ -29,6 +32,15 @@ export interface ListInfo {
 
 export const settingInfos = z.registry<SettingInfo>()
 export const listInfos = z.registry<ListInfo>()
+/** For optional settings that follow other settings: what they are without a value, in Markdown for the reference. */
+export const followedDefaults = z.registry<{ readonly written: string }>()
+
+/** A setting whose default depends on other settings, which `written` tells. dependent-defaults.ts gives it. */
+export function follows<T extends z.ZodType>(type: T, written: string): z.ZodOptional<T> {
+  const optional = type.optional()
+  followedDefaults.add(optional, { written })
+  return optional
+}
 
 /** A size in bytes: `10MiB`, `64KB`, or a number of bytes. */
 export function size(description: string, range: { min: number; max: number }): z.ZodType<number> {
@@ -74,6 +86,25 @@ export function integer(description: string, range: { min: number; max: number }
       format: (value) => value as number,
       hint: (given) => (typeof given === 'string' && /^[0-9]+$/.test(given) ? 'write it without quotes' : undefined),
     })
+}
+
+/** `true` or `false`. */
+export function flag(description: string): z.ZodBoolean {
+  const type = z.boolean().meta({ description })
+  type.register(settingInfos, {
+    kind: 'flag',
+    sample: true,
+    expected: 'true or false',
+    secret: false,
+    format: (value) => value as boolean,
+    hint: (given) => {
+      if (typeof given !== 'string') return undefined
+      const word = given.toLowerCase()
+      if (['true', 'yes', 'on'].includes(word)) return 'write true, without quotes'
+      return ['false', 'no', 'off'].includes(word) ? 'write false, without quotes' : undefined
+    },
+  })
+  return type
 }
 
 /** One of several words. */
@@ -170,6 +201,46 @@ export function brokerAddress(description: string): z.ZodType<string> {
     sample: 'localhost:9092',
     format: (value) => value as string,
     jsonSchema: { type: 'string', pattern: '^([^:/]+|\\[[0-9a-fA-F:.]+\\]):[0-9]{1,5}$' },
+  })
+}
+
+/** A Cassandra node's `HOST:PORT` or `[IPV6]:PORT`. */
+export function contactPoint(description: string): z.ZodType<string> {
+  return read(description, readContactPoint, {
+    kind: 'host',
+    expected: 'HOST:PORT or [IPV6]:PORT',
+    sample: 'localhost:9042',
+    format: (value) => value as string,
+    jsonSchema: { type: 'string', pattern: '^([^:/]+|\\[[0-9a-fA-F:.]+\\]):[0-9]{1,5}$' },
+  })
+}
+
+/** A database's URL without a password. What is refused may hold one, and is never shown. */
+export function mysqlUrl(description: string): z.ZodType<string> {
+  return read(description, readMysqlUrl, {
+    kind: 'address',
+    expected: 'mysql://USER@HOST:PORT/DATABASE',
+    sample: 'mysql://user@localhost:3306/database',
+    hidesRefused: true,
+    format: (value) => value as string,
+    jsonSchema: { type: 'string', pattern: '^mysql://[^:/?#@]+@[^/?#@]+/[^/?#]+$' },
+  })
+}
+
+/** A name that stands in statements: letters, digits and underscores, a letter first. */
+export function identifier(description: string, { lengthMax }: { lengthMax: number }): z.ZodType<string, string> {
+  const type = z
+    .string()
+    .max(lengthMax)
+    .regex(/^[A-Za-z][A-Za-z0-9_]*$/)
+    .meta({ description })
+  return type.register(settingInfos, {
+    kind: 'text',
+    sample: 'example',
+    expected: `at most ${lengthMax} letters, digits and underscores, a letter first`,
+    secret: false,
+    format: (value) => value as string,
+    hint: quotesHint,
   })
 }
 

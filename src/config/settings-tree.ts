@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { configSchema } from './schema.ts'
 import type { SettingInfo } from './setting.ts'
-import { listInfos, settingInfos } from './setting.ts'
+import { followedDefaults, listInfos, settingInfos } from './setting.ts'
 
 /** One setting: a scalar, or a list of scalars. */
 export interface SettingNode {
@@ -15,6 +15,8 @@ export interface SettingNode {
   readonly listExpected?: string
   /** As people would write it; undefined when there is none. */
   readonly default: unknown
+  /** For one that follows other settings: what it is without a value, in Markdown. */
+  readonly followed?: string
   /** Neither a default nor optional: it must be given. */
   readonly required: boolean
 }
@@ -52,6 +54,7 @@ function readNode(path: string, outer: z.core.$ZodType): ConfigNode {
   let optional = false
   let switchable = false
   let fallback: unknown
+  const followed = followedDefaults.get(outer)?.written
   let description = descriptionOf(outer)
   while (!settingInfos.has(schema) && !listInfos.has(schema)) {
     if (schema instanceof z.ZodOptional) {
@@ -84,6 +87,7 @@ function readNode(path: string, outer: z.core.$ZodType): ConfigNode {
     info,
     ...(listExpected === undefined ? {} : { listExpected }),
     default: fallback,
+    ...(followed === undefined ? {} : { followed }),
     required: fallback === undefined && !optional,
   }
 }

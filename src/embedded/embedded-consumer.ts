@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import type { Clock } from '../base/clock.ts'
 import { BrokerError } from '../forwarder/broker.ts'
-import type { ConsumedRecord, Consumer, RecordStream } from '../subscriptions/consumer.ts'
+import type { ConsumedRecord, Consumer, PartitionOffset, RecordStream } from '../subscriptions/consumer.ts'
 import { offsetOf, openForReading, rowIdOf } from './embedded-schema.ts'
 import { decodeHeaders } from './header-codec.ts'
 import { embeddedBrokerError } from './sqlite-errors.ts'
@@ -17,6 +17,8 @@ export interface EmbeddedConsumerOptions {
 }
 
 const recordsPerPoll = 500
+/** Of a part that is read from beginning to end: whoever reads may keep few of them. */
+const recordsPerLook = 100
 /** Readers of a write-ahead log seldom have to wait; when they do, the next look is soon enough. */
 const busyTimeoutMs = 50
 
@@ -45,6 +47,44 @@ export class EmbeddedConsumer implements Consumer {
     return { ready, [Symbol.asyncIterator]: () => this.#records(reader, ready, ends) }
   }
 
+  async offsetsAt(
+    topic: string,
+    time: number | 'beginning' | 'end',
+    signal: AbortSignal,
+  ): Promise<readonly PartitionOffset[]> {
+    return this.#lookOnce((database) => offsetsAt(database, topic, time), [], signal)
+  }
+
+  async *readRange(
+    topic: string,
+    partition: number,
+    fromOffset: number,
+    toOffset: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<ConsumedRecord> {
+    const range = new RangeReader(topic, partition, fromOffset, toOffset)
+    const ends = AbortSignal.any([signal, this.#closing.signal])
+    for (;;) {
+      const records = await this.#look((database) => range.next(database), [], ends)
+      if (records === undefined || records.length === 0) return
+      for (const record of records) {
+        if (ends.aborted) return
+        yield record
+      }
+    }
+  }
+
+  async topics(signal: AbortSignal): Promise<readonly string[]> {
+    return this.#lookOnce(
+      (database) => {
+        const rows = database.prepare('SELECT DISTINCT topic FROM partitions ORDER BY topic').all()
+        return (rows as { topic: string }[]).map(({ topic }) => topic)
+      },
+      [],
+      signal,
+    )
+  }
+
   async close(): Promise<void> {
     this.#closing.abort()
     for (const reader of this.#open) reader.close()
@@ -66,6 +106,26 @@ export class EmbeddedConsumer implements Consumer {
       reader.close()
       this.#open.delete(reader)
     }
+  }
+
+  async #lookOnce<T>(look: (database: DatabaseSync) => T, nothing: T, signal: AbortSignal): Promise<T> {
+    const ends = AbortSignal.any([signal, this.#closing.signal])
+    const found = await this.#look(look, nothing, ends)
+    ends.throwIfAborted()
+    return found ?? nothing
+  }
+
+  /** One look into the file, which is closed again; `nothing` when there is none yet. */
+  #look<T>(look: (database: DatabaseSync) => T, nothing: T, signal: AbortSignal): Promise<T | undefined> {
+    return this.#patiently(() => {
+      const database = openIfThere(this.#options.file)
+      if (!database) return nothing
+      try {
+        return look(database)
+      } finally {
+        database.close()
+      }
+    }, signal)
   }
 
   /** What `look` gives; while the file can't be read it is tried again, for some time. Undefined once aborted. */
@@ -98,6 +158,71 @@ interface Row {
   readonly key: Uint8Array | null
   readonly value: Uint8Array | null
   readonly headers: Uint8Array | null
+}
+
+function offsetsAt(database: DatabaseSync, topic: string, time: number | 'beginning' | 'end'): PartitionOffset[] {
+  const first = database.prepare(
+    'SELECT id FROM records WHERE id >= ? AND id < ? AND timestamp >= ? ORDER BY id LIMIT 1',
+  )
+  return partitionRows(database, topic).map(({ id, partition, next_offset: nextOffset }) => {
+    const since = time === 'beginning' ? Number.MIN_SAFE_INTEGER : time
+    const row =
+      since === 'end' ? undefined : (first.get(rowIdOf(id, 0), rowIdOf(id + 1, 0), since) as { id: number } | undefined)
+    return { partition, offset: row === undefined ? nextOffset : offsetOf(row.id) }
+  })
+}
+
+/** A position in a part of one partition. */
+class RangeReader {
+  readonly #topic: string
+  readonly #partition: number
+  #nextOffset: number
+  readonly #endOffset: number
+
+  constructor(topic: string, partition: number, fromOffset: number, toOffset: number) {
+    this.#topic = topic
+    this.#partition = partition
+    this.#nextOffset = fromOffset
+    this.#endOffset = toOffset
+  }
+
+  /** The next records, not too many; none when there are no more. */
+  next(database: DatabaseSync): ConsumedRecord[] {
+    const found = partitionRows(database, this.#topic).find(({ partition }) => partition === this.#partition)
+    if (found === undefined || this.#nextOffset >= this.#endOffset) return []
+    const [from, to] = [rowIdOf(found.id, this.#nextOffset), rowIdOf(found.id, this.#endOffset)]
+    const rows = database.prepare(selectRecords).all(from, to, recordsPerLook) as unknown as Row[]
+    const records = rows.map((row) => recordOf(this.#topic, this.#partition, row))
+    this.#nextOffset = (records.at(-1)?.offset ?? this.#endOffset) + 1
+    return records
+  }
+}
+
+interface PartitionRow {
+  readonly id: number
+  readonly partition: number
+  readonly next_offset: number
+}
+
+function partitionRows(database: DatabaseSync, topic: string): PartitionRow[] {
+  return database
+    .prepare('SELECT id, partition, next_offset FROM partitions WHERE topic = ? ORDER BY partition')
+    .all(topic) as unknown as PartitionRow[]
+}
+
+const selectRecords =
+  'SELECT id, timestamp, key, value, headers FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?'
+
+function recordOf(topic: string, partition: number, row: Row): ConsumedRecord {
+  return {
+    topic,
+    partition,
+    offset: offsetOf(row.id),
+    timestamp: row.timestamp,
+    key: bufferOf(row.key),
+    value: bufferOf(row.value),
+    headers: decodeHeaders(row.headers),
+  }
 }
 
 /** A position in one topic. Each method is one short look into the file. */
@@ -136,12 +261,8 @@ class TopicReader {
   #findPartitions(atEnd: boolean): void {
     this.#database ??= openIfThere(this.#file)
     if (!this.#database) return
-    this.#select ??= this.#database.prepare(
-      'SELECT id, timestamp, key, value, headers FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?',
-    )
-    const rows = this.#database
-      .prepare('SELECT id, partition, next_offset FROM partitions WHERE topic = ? ORDER BY partition')
-      .all(this.#topic) as { id: number; partition: number; next_offset: number }[]
+    this.#select ??= this.#database.prepare(selectRecords)
+    const rows = partitionRows(this.#database, this.#topic)
     this.#partitions = rows.map(({ id, partition, next_offset: nextOffset }) => ({
       partition,
       nextId: rowIdOf(id, atEnd ? nextOffset : 0),
@@ -153,15 +274,7 @@ class TopicReader {
     const rows = (this.#select?.all(partition.nextId, partition.endId, recordsPerPoll) ?? []) as unknown as Row[]
     const last = rows.at(-1)
     if (last) partition.nextId = last.id + 1
-    return rows.map((row) => ({
-      topic: this.#topic,
-      partition: partition.partition,
-      offset: offsetOf(row.id),
-      timestamp: row.timestamp,
-      key: bufferOf(row.key),
-      value: bufferOf(row.value),
-      headers: decodeHeaders(row.headers),
-    }))
+    return rows.map((row) => recordOf(this.#topic, partition.partition, row))
   }
 }
 

@@ -45,8 +45,8 @@ export function isBusy(error: unknown): boolean {
   return code === 5 || code === 6
 }
 
-/** The primary result code of an error of node:sqlite. */
-function sqliteCodeOf(error: unknown): number | undefined {
+/** The primary result code of an error of node:sqlite; undefined for any other error. */
+export function sqliteCodeOf(error: unknown): number | undefined {
   if (!(error instanceof Error) || !('errcode' in error) || typeof error.errcode !== 'number') return undefined
   return error.errcode & 0xff
 }

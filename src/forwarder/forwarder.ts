@@ -9,9 +9,10 @@ import { BrokerError } from './broker.ts'
 import type { LaneContext, LaneOptions } from './lane.ts'
 import { LaneMemory } from './lane-queue.ts'
 import { Lane } from './lane.ts'
-import type { Cursor, DeadLetterBox, ReadableJournal, ReceiptJournal, RecordReader } from './ports.ts'
+import type { ReadableJournal, RecordReader } from '../base/record-reader.ts'
+import type { Cursor, DeadLetterBox, ReceiptJournal } from './ports.ts'
 import { ReaderPool } from './reader-pool.ts'
-import type { Checkpoint, DeadReceipt, DeliveredReceipt } from './receipt.ts'
+import type { Checkpoint, DeadReceipt, DeliveredReceipt } from '../message/receipt.ts'
 import type { ReceiptLogOptions } from './receipt-log.ts'
 import { ReceiptLog, ReceiptsClosedError } from './receipt-log.ts'
 
@@ -144,8 +145,11 @@ export class Forwarder {
     }
   }
 
-  /** Finds out what is finished already, and begins with the rest. */
-  async start(): Promise<void> {
+  /**
+   * Finds out what is finished already, and begins with the rest. Returns one past the highest seq that the receipts know of:
+   * what the journal gives next must not be less.
+   */
+  async start(): Promise<number> {
     const { seq: low, mark } = this.#cursor.position
     let head = low
     const positions = new Map<string, number>()
@@ -167,6 +171,7 @@ export class Forwarder {
     this.#headSeq = low
     this.#reader = this.#journal.reader(low)
     this.#loops = [this.#watch(this.#readOn()), this.#watch(this.#checkOn())]
+    return Math.max(low, head, ...positions.values())
   }
 
   /**
@@ -180,9 +185,9 @@ export class Forwarder {
 
   /**
    * Ends; what is left stays in the journal. What is being sent may end within `graceMs`, so that it need not be sent
-   * again by the next start. Idempotent.
+   * again by the next start, and its receipts have half as much. Idempotent.
    */
-  close(graceMs = 3000): Promise<void> {
+  close(graceMs = 1000): Promise<void> {
     this.#closing ??= this.#close(graceMs)
     return this.#closing
   }
@@ -197,7 +202,7 @@ export class Forwarder {
     try {
       const checked = this.#checkLast()
       // On a disk that takes no receipts any more this would wait for ever.
-      await this.#within(graceMs, checked)
+      await this.#within(graceMs / 2, checked)
       this.#receipts.close()
       await checked
     } finally {

@@ -9,9 +9,10 @@ import { BrokerError } from './broker.ts'
 import type { LaneMemory, QueuedRecord, QueueLimits } from './lane-queue.ts'
 import { LaneQueue } from './lane-queue.ts'
 import { outgoingMessages } from './outgoing-messages.ts'
-import type { DeadLetterBox, ReadableJournal, RecordBlock } from './ports.ts'
+import type { ReadableJournal, RecordBlock } from '../base/record-reader.ts'
+import type { DeadLetterBox } from './ports.ts'
 import type { ReaderPool } from './reader-pool.ts'
-import type { DeadReceipt, DeliveredReceipt } from './receipt.ts'
+import type { DeadReceipt, DeliveredReceipt } from '../message/receipt.ts'
 
 export interface LaneOptions {
   readonly batchBytesMax: number

@@ -1,36 +1,6 @@
+import type { ReadableJournal } from '../base/record-reader.ts'
 import type { Message } from '../message/message.ts'
-import type { Receipt } from './receipt.ts'
-
-/** Records that were written together. Every reader gives the same blocks, each as a whole. */
-export interface RecordBlock {
-  readonly firstSeq: number
-  readonly count: number
-  /** Milliseconds since the epoch. */
-  readonly writtenAt: number
-  /** Calls `visit` for every record; the bytes are valid only until the reader reads on. */
-  forEach(visit: (seq: number, bytes: Buffer, start: number, end: number) => void): void
-}
-
-export interface RecordReader {
-  /** The lowest seq that the next block may hold. */
-  readonly nextSeq: number
-  /** The next block in order, or null at the durable end. */
-  next(): Promise<RecordBlock | null>
-  close(): Promise<void>
-}
-
-/** What the forwarder needs of a journal that it reads. */
-export interface ReadableJournal {
-  readonly id: string
-  readonly end: {
-    /** One past the last durable seq. */
-    readonly nextSeq: number
-    /** Resolves when `nextSeq` is greater than `seq`. */
-    wait(seq: number, signal: AbortSignal): Promise<void>
-  }
-  /** Reads from `seq` on, or from the oldest record when that one is gone. */
-  reader(fromSeq: number): RecordReader
-}
+import type { Receipt } from '../message/receipt.ts'
 
 /** What the forwarder needs of a journal that it writes: of receipts, of dead letters. */
 export interface WritableJournal<T> extends ReadableJournal {

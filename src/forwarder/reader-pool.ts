@@ -1,4 +1,4 @@
-import type { ReadableJournal, RecordReader } from './ports.ts'
+import type { ReadableJournal, RecordReader } from '../base/record-reader.ts'
 
 /**
  * The readers of the lanes that read the journal back. Each holds a buffer and an open file, which no limit of memory

@@ -3,8 +3,8 @@ import { OutriggerError, UnavailableError } from '../base/errors.ts'
 import { Wakeup } from '../base/wakeup.ts'
 import type { MessageFate } from '../message/message-fate.ts'
 import type { ReceiptJournal } from './ports.ts'
-import type { Receipt } from './receipt.ts'
-import { decodeReceipt } from './receipt.ts'
+import type { Receipt } from '../message/receipt.ts'
+import { decodeReceipt } from '../message/receipt.ts'
 
 export interface ReceiptLogOptions {
   /** Receipts are synced together, this often. A crash may deliver again what the last interval covered. */

@@ -24,7 +24,7 @@ export function answer(
   response: ServerResponse,
   status: number,
   headers: string[],
-  body: string,
+  body: string | Buffer,
 ): void {
   if (request.complete) {
     response.writeHead(status, headers)

@@ -95,6 +95,13 @@ export class HttpConnection {
     })
   }
 
+  /** Ends the wait for a body that is not whole. */
+  refuseUnfinished(problem: Problem): void {
+    const { latest } = this
+    if (latest === null || latest.req.complete || latest.req.bodyFailed) return
+    this.#failBody(latest.req, problem)
+  }
+
   #failBody(request: HttpRequest, problem: Problem): void {
     // When nobody reads the body, or it is answered already, there is nothing to say.
     if (!request.hasSink || !this.isBusy) this.socket.destroy()

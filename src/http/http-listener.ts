@@ -115,6 +115,11 @@ export class HttpListener {
     return this.#closing
   }
 
+  /** Refuses the requests whose bodies have not come in whole, where there is somebody to tell it to, and ends their connections. */
+  refuseUnfinished(problem: Problem): void {
+    for (const connection of this.#connections.values()) connection.refuseUnfinished(problem)
+  }
+
   /** Ends everything now. Idempotent; may be called while `close` waits. */
   async destroy(): Promise<void> {
     for (const { socket } of this.#connections.values()) socket.destroy()

@@ -43,6 +43,7 @@ export const problemCodes = {
   overloaded: { status: 503, title: 'Outrigger holds as much as it may', retry: true },
   draining: { status: 503, title: 'Outrigger is shutting down', retry: true },
   journal_full: { status: 503, title: 'The journal is full', retry: true },
+  ledger_unavailable: { status: 503, title: 'The ledger can’t be asked', retry: true },
   journal_failed: { status: 503, title: 'The journal can’t be written', retry: true },
 } as const satisfies Readonly<
   Record<string, { readonly status: number; readonly title: string; readonly retry: boolean }>

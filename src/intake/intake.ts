@@ -43,7 +43,7 @@ export class Intake {
   ) {
     const appender = new Appender(sink)
     this.#context = { appender, admission: new Admission(options.pendingBytesMax), clock, observer, options }
-    this.#lookup = new MessageLookup(fates, sink.id, observer)
+    this.#lookup = new MessageLookup(fates, observer)
     const serve = (request: HttpRequest, response: ServerResponse): void => this.#serve(request, response)
     const listenerOptions = { ...options, headersMax: options.headersMax + otherHeadersMax }
     this.#listeners = options.listen.map(
@@ -91,6 +91,11 @@ export class Intake {
     for (const stream of this.#streams) stream.drain()
     await Promise.all(this.#listeners.map((listener) => listener.close()))
     clearInterval(this.#sweepTimer)
+  }
+
+  /** Refuses what has not come in whole. To be called while `close` waits. */
+  refuseUnfinished(): void {
+    for (const listener of this.#listeners) listener.refuseUnfinished(drainingProblem)
   }
 
   /** Ends all connections now. What was appended stays appended, though nobody is told. Idempotent. */

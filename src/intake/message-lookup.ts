@@ -5,34 +5,33 @@ import type { Problem } from '../http/problem.ts'
 import type { MessageFate } from '../message/message-fate.ts'
 import { parseMessageId } from '../message/message-id.ts'
 import type { FateSource, IntakeObserver } from './ports.ts'
-import { internalProblem } from './refusal.ts'
+import { appendProblem } from './refusal.ts'
 
 /** Answers `GET /messages/{id}`: what became of a message. */
 export class MessageLookup {
   readonly #fates: FateSource
-  readonly #journalId: string
   readonly #observer: IntakeObserver | null
 
-  constructor(fates: FateSource, journalId: string, observer: IntakeObserver | null) {
+  constructor(fates: FateSource, observer: IntakeObserver | null) {
     this.#fates = fates
-    this.#journalId = journalId
     this.#observer = observer
   }
 
   serve(request: HttpRequest, response: ServerResponse, id: string): void {
     const position = parseMessageId(id)
-    if (position === null || position.journalId !== this.#journalId) {
+    if (position === null) {
       this.#refuse(request, response, unknownMessage(id))
       return
     }
-    void this.#fates.find(position.seq).then(
+    void this.#fates.find(position).then(
       (fate) => {
         if (fate === null) this.#refuse(request, response, unknownMessage(id))
         else answerJson(request, response, fateJson(id, fate))
       },
       (error: unknown) => {
-        this.#observer?.failed(error)
-        this.#refuse(request, response, internalProblem)
+        const problem = appendProblem(error)
+        if (problem.code === 'internal') this.#observer?.failed(error)
+        this.#refuse(request, response, problem)
       },
     )
   }

@@ -1,5 +1,6 @@
 import { messageOf } from '../base/errors.ts'
 import type { Bytes, Message, MessageHeader } from '../message/message.ts'
+import { isReservedHeader } from '../message/message.ts'
 import { memberText } from './json-member.ts'
 import { checkPartition } from './partition.ts'
 import { Refusal } from './refusal.ts'
@@ -134,6 +135,7 @@ function readHeaders(member: unknown, headersMax: number): readonly MessageHeade
   const headers: MessageHeader[] = []
   for (const [name, values] of Object.entries(member) as [string, unknown][]) {
     if (name === '' || !name.isWellFormed()) throw invalid('The name of a header is empty, or not well-formed.')
+    if (isReservedHeader(name)) throw invalid(`The header “${name}” is set by Outrigger alone.`)
     if (Array.isArray(values)) for (const value of values as unknown[]) headers.push([name, headerValue(name, value)])
     else headers.push([name, headerValue(name, values)])
   }

@@ -17,8 +17,11 @@ export interface MessageSink {
 
 /** Tells what became of messages. */
 export interface FateSource {
-  /** The fate of a message of this journal, or null when the seq was never given, or is forgotten. */
-  find(seq: number): Promise<MessageFate | null>
+  /**
+   * The fate of a message of this or of another journal, or null when none is known. Rejects with an `UnavailableError`
+   * when whoever may know can't be asked.
+   */
+  find(position: { readonly journalId: string; readonly seq: number }): Promise<MessageFate | null>
 }
 
 /** What intake tells of itself, for metrics. None of it may throw. */

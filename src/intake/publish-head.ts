@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import type { Bytes, MessageHeader } from '../message/message.ts'
+import { isReservedHeader } from '../message/message.ts'
 import { cloudEventRefusal } from './media-type.ts'
 import { readPartition } from './partition.ts'
 import { Refusal } from './refusal.ts'
@@ -114,6 +115,7 @@ export class PublishHead {
 
   #addHeader(name: string, value: string): void {
     if (name === '') throw new Refusal('header_invalid', 'Outrigger-Header- lacks the name of the header.')
+    if (isReservedHeader(name)) throw new Refusal('header_invalid', `“${name}” is set by Outrigger alone.`)
     if (this.headers === noHeaders) this.headers = []
     this.headers.push([name, bytesOf(value)])
   }

@@ -84,10 +84,14 @@ export function parseSegmentHeader(bytes: Buffer): ParsedHeader {
   }
 }
 
+const gapFlag = 1
+
 export interface BlockHeader {
   readonly payloadBytes: number
   readonly firstSeq: number
   readonly count: number
+  /** Its records are lost: it has no payload, and only says which they were. */
+  readonly isGap: boolean
   /** Position in its segment, from 0. */
   readonly number: number
   readonly previousCrc: number
@@ -101,7 +105,7 @@ export function sealBlock(block: Buffer, header: BlockHeader, seed: number): num
   block.writeUInt32LE(header.payloadBytes, 4)
   writeUInt64(block, header.firstSeq, 8)
   block.writeUInt32LE(header.count, 16)
-  block.writeUInt32LE(0, 20)
+  block.writeUInt32LE(header.isGap ? gapFlag : 0, 20)
   block.writeUInt32LE(header.number, 24)
   block.writeUInt32LE(header.previousCrc, 28)
   writeUInt64(block, header.writtenAt, 32)
@@ -122,6 +126,7 @@ export function parseBlockHeader(bytes: Buffer, at: number, seed: number): Block
     payloadBytes: bytes.readUInt32LE(at + 4),
     firstSeq: readUInt64(bytes, at + 8),
     count: bytes.readUInt32LE(at + 16),
+    isGap: (bytes.readUInt32LE(at + 20) & gapFlag) !== 0,
     number: bytes.readUInt32LE(at + 24),
     previousCrc: bytes.readUInt32LE(at + 28),
     writtenAt: readUInt64(bytes, at + 32),

@@ -31,7 +31,7 @@
  *        4    4  payload bytes, n
  *        8    8  seq of the first record
  *       16    4  number of records
- *       20    4  flags, zero (encryption will use them)
+ *       20    4  flags; bit 0: a gap, whose records are lost, and which has no payload (encryption will use others)
  *       24    4  block number in its segment, from 0
  *       28    4  CRC of the previous block (its last 4 bytes); of the segment header for block 0
  *       32    8  written at, milliseconds since the epoch
@@ -68,6 +68,7 @@ import { journalIdOf } from '../message/message-id.ts'
 import type { Disk } from './disk.ts'
 import { blockHeaderBytes, blockTrailerBytes, segmentHeaderBytes } from './format.ts'
 import { JournalEnd } from './journal-end.ts'
+import { JournalReader } from './journal-reader.ts'
 import { PendingBlock } from './pending-block.ts'
 import type { RecordCodec } from './record-codec.ts'
 import type { ActiveSegment } from './segment-store.ts'
@@ -78,6 +79,8 @@ export interface JournalOptions {
   /** Bytes of all segments together; beyond it appends are refused with `journal_full`. */
   readonly bytesMax: number
   readonly segmentBytes: number
+  /** What to tell whoever is refused because of `bytesMax`: the setting's name, and what helps. */
+  readonly full?: { readonly setting: string; readonly hint: string }
   /** What one group commit holds at most, unless a single record is larger. Default 1 MiB. */
   readonly blockBytesMax?: number
 }
@@ -108,20 +111,28 @@ export class Journal<T> {
   readonly #codec: RecordCodec<T>
   readonly #options: JournalOptions
   readonly #observer: JournalObserver
+  readonly #disk: Disk
   readonly #store: SegmentStore
   readonly #blockBytesMax: number
   readonly #recordBytesMax: number
   #active: ActiveSegment | null
   #nextSeq: number
+  /** What was released last. */
+  #released = 0
+  /** By reader, from where on each needs it. */
+  readonly #holds = new Map<string, number>()
   /** Blocks waiting for their commit; the last one is still filling. */
   #queue: PendingBlock[] = []
   #queuedBytes = 0
   readonly #spareBuffers: Buffer[] = []
   #committing: Promise<void> | null = null
   #failure: { readonly error: unknown; readonly until: number } | null = null
+  /** What the last commit failed with; null when it did not. */
+  #unwritable: Error | null = null
   #closed = false
 
   private constructor(
+    disk: Disk,
     store: SegmentStore,
     nextSeq: number,
     active: ActiveSegment | null,
@@ -131,6 +142,7 @@ export class Journal<T> {
     options: JournalOptions,
   ) {
     this.id = store.journalId
+    this.#disk = disk
     this.#store = store
     this.#active = active
     this.#clock = clock
@@ -163,7 +175,7 @@ export class Journal<T> {
       () => journalIdOf(randomBytes(8)),
       randomBytes,
     )
-    return new Journal(store, nextSeq, active, clock, codec, observer, options)
+    return new Journal(disk, store, nextSeq, active, clock, codec, observer, options)
   }
 
   get directory(): string {
@@ -210,12 +222,70 @@ export class Journal<T> {
     return last.committed(firstSeq)
   }
 
+  /** Reads from a seq on, or from the oldest record when that one is gone. */
+  reader(fromSeq: number): JournalReader {
+    return new JournalReader(this.#disk, this.directory, this.end, fromSeq)
+  }
+
   /**
-   * Deletes the segments in which every seq is below `seq`, but never the newest. The caller has made sure that all
-   * readers are durably past it.
+   * Makes `seq` the next one. When it is greater than that is already, those in between were given before and are lost: a gap
+   * block says which, durably, so that none of them is ever given to another record.
+   */
+  async skipTo(seq: number): Promise<void> {
+    if (seq <= this.#nextSeq) return
+    const block = new PendingBlock(this.#nextSeq)
+    block.makeGap(seq - this.#nextSeq)
+    this.#queue.push(block)
+    this.#nextSeq = seq
+    const committed = block.committed(block.firstSeq)
+    this.#committing ??= this.#commitAll()
+    await committed
+  }
+
+  /**
+   * Deletes the segments in which every seq is below `seq`, but never the newest, and nothing that is held. The caller has
+   * made sure that its own readers are durably past it.
    */
   release(seq: number): Promise<void> {
-    return this.#store.release(seq)
+    this.#released = seq
+    return this.#releaseUnheld()
+  }
+
+  /**
+   * From now on nothing from `seq` on is deleted, whoever releases it, until this reader holds on to something later. Deletes
+   * what was released before and is held no more.
+   */
+  hold(reader: string, seq: number): Promise<void> {
+    this.#holds.set(reader, seq)
+    return this.#releaseUnheld()
+  }
+
+  #releaseUnheld(): Promise<void> {
+    return this.#store.release(Math.min(this.#released, ...this.#holds.values()))
+  }
+
+  /** Bytes of the segments that could go if nobody held them. */
+  get heldBytes(): number {
+    return this.#store.bytesBelow(this.#released)
+  }
+
+  /** The lowest seq below which there are at least `bytes`, as near to it as whole segments allow. */
+  seqAfter(bytes: number): number {
+    return this.#store.seqAfter(bytes)
+  }
+
+  /** Why the last records that were appended could not be kept; null when they were. */
+  get failure(): Error | null {
+    return this.#unwritable
+  }
+
+  /**
+   * After a failure, finds out whether the disk takes something again: perhaps nobody appends any more, because they are
+   * told that it does not.
+   */
+  tryAgain(): void {
+    if (this.#unwritable === null || this.#committing !== null || this.#refusal() !== null) return
+    this.#committing = this.#commitAll()
   }
 
   /** Commits what was appended, seals the last segment and closes it. Idempotent. */
@@ -242,6 +312,7 @@ export class Journal<T> {
     let block = this.#queue.at(-1)
     if (
       block === undefined ||
+      block.isGap ||
       (block.count > 0 && block.bytes + 4 + sizeMax + blockTrailerBytes > this.#blockBytesMax)
     ) {
       block = new PendingBlock(this.#nextSeq, this.#spareBuffers.pop())
@@ -257,6 +328,7 @@ export class Journal<T> {
   async #commitAll(): Promise<void> {
     // What this turn of the event loop still brings goes into the same block.
     await nextTurn()
+    if (this.#unwritable !== null && this.#queue.length === 0) await this.#tryDisk()
     for (let block = this.#queue.shift(); block; block = this.#queue.shift()) {
       const startedAt = this.#clock.monotonic()
       try {
@@ -265,12 +337,27 @@ export class Journal<T> {
         this.#giveUp(block, error)
         break
       }
+      this.#unwritable = null
       this.#queuedBytes -= block.payloadBytes
       this.#observer.committed(block.count, block.bytes, this.#clock.monotonic() - startedAt)
       block.resolve()
       this.#recycle(block.buffer)
     }
     this.#committing = null
+  }
+
+  async #tryDisk(): Promise<void> {
+    try {
+      this.#active ??= await this.#store.begin(this.#nextSeq)
+      this.#unwritable = null
+    } catch (error) {
+      this.#noteFailure(error)
+    }
+  }
+
+  #noteFailure(error: unknown): void {
+    this.#failure = { error, until: this.#clock.monotonic() + failurePauseMs }
+    this.#unwritable = error instanceof Error ? error : new Error(String(error))
   }
 
   async #commit(block: PendingBlock): Promise<void> {
@@ -297,7 +384,7 @@ export class Journal<T> {
   /** Nothing from this block on is kept; its seqs are given again. */
   #giveUp(block: PendingBlock, error: unknown): void {
     this.#observer.failed(error)
-    this.#failure = { error, until: this.#clock.monotonic() + failurePauseMs }
+    this.#noteFailure(error)
     this.#nextSeq = block.firstSeq
     const lost = [block, ...this.#queue]
     this.#queue = []
@@ -317,15 +404,14 @@ function nextTurn(): Promise<void> {
   })
 }
 
-function fullError(options: JournalOptions): UnavailableError {
-  return new UnavailableError(
-    'journal_full',
-    `the journal holds journal.bytesMax (${options.bytesMax} bytes) already`,
-    {
-      retryAfterSeconds: 5,
-      hint: 'It empties as messages are delivered; see whether the broker is away.',
-    },
-  )
+const journalFull = {
+  setting: 'journal.bytesMax',
+  hint: 'It empties as messages are delivered; see whether the broker is away.',
+}
+
+function fullError({ bytesMax, full: { setting, hint } = journalFull }: JournalOptions): UnavailableError {
+  const text = `what is kept takes ${setting} (${bytesMax} bytes) already`
+  return new UnavailableError('journal_full', text, { retryAfterSeconds: 5, hint })
 }
 
 function failedError(error: unknown): UnavailableError {

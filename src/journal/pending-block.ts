@@ -11,6 +11,8 @@ interface Waiter {
 export class PendingBlock {
   readonly firstSeq: number
   count = 0
+  /** Its records are lost; it says only which they were. */
+  isGap = false
   /** With room for the header before the payload. */
   buffer: Buffer
   /** Where the payload ends. */
@@ -33,6 +35,12 @@ export class PendingBlock {
     this.buffer.writeUInt32LE(end - start, this.bytes)
     this.bytes = end
     this.count++
+  }
+
+  /** Of an empty block: it stands for so many records that are lost. */
+  makeGap(count: number): void {
+    this.count = count
+    this.isGap = true
   }
 
   /** Resolves with `firstSeq` when the block is on stable storage. */

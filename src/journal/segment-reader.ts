@@ -1,5 +1,5 @@
 import type { Disk, DiskFile } from './disk.ts'
-import type { Footer, SegmentHeader } from './format.ts'
+import type { BlockHeader, Footer, SegmentHeader } from './format.ts'
 import {
   blockHeaderBytes,
   blockTrailerBytes,
@@ -21,17 +21,20 @@ export class Block {
   readonly count: number
   /** Milliseconds since the epoch. */
   readonly writtenAt: number
+  readonly #isGap: boolean
   readonly #payload: Buffer
 
-  constructor(firstSeq: number, count: number, writtenAt: number, payload: Buffer) {
+  constructor({ firstSeq, count, writtenAt, isGap }: BlockHeader, payload: Buffer) {
     this.firstSeq = firstSeq
     this.count = count
     this.writtenAt = writtenAt
+    this.#isGap = isGap
     this.#payload = payload
   }
 
-  /** Calls `visit` for every record, in order, with the place of its bytes. */
+  /** Calls `visit` for every record, in order, with the place of its bytes; for none of a gap, whose records are lost. */
   forEach(visit: (seq: number, bytes: Buffer, start: number, end: number) => void): void {
+    if (this.#isGap) return
     const payload = this.#payload
     let at = 0
     for (let i = 0; i < this.count; i++) {
@@ -142,7 +145,7 @@ export class SegmentReader {
     this.#number = header.number + 1
     this.#recordBytes = this.#recordBytes * 0.8 + (bytes / header.count) * 0.2
     const payload = this.#chunk.subarray(start, start + header.payloadBytes)
-    return new Block(header.firstSeq, header.count, header.writtenAt, payload)
+    return new Block(header, payload)
   }
 
   /** The footer of a sealed segment, or null. */
@@ -202,4 +205,4 @@ export class SegmentReader {
 }
 
 export const corruptHint =
-  'Outrigger stops rather than skip messages. Check the disk and keep a copy of the directory. To go on without its messages, move this segment and all older ones away, but never the newest.'
+  'Outrigger stops rather than skip messages. Check the disk, and keep a copy of the directory. A copy of this file from before puts it right; docs/operations.md says how to go on without its messages.'

@@ -69,6 +69,7 @@ export class ActiveSegment {
         payloadBytes: block.payloadBytes,
         firstSeq: block.firstSeq,
         count: block.count,
+        isGap: block.isGap,
         number: this.#blocks,
         previousCrc: this.#previousCrc,
         writtenAt: now,
@@ -198,6 +199,27 @@ export class SegmentStore {
   /** Bytes of every segment but the active one. */
   get sealedBytes(): number {
     return this.#sealedBytes
+  }
+
+  /** Bytes of the sealed segments in which every seq is below `seq`. */
+  bytesBelow(seq: number): number {
+    let bytes = 0
+    for (const [i, segment] of this.#sealed.entries()) {
+      const nextBase = this.#sealed[i + 1]?.baseSeq ?? this.#activeBase
+      if (nextBase === null || nextBase > seq) break
+      bytes += segment.bytes
+    }
+    return bytes
+  }
+
+  /** Where the first segment begins with at least `bytes` before it; the newest one at the latest. */
+  seqAfter(bytes: number): number {
+    let left = bytes
+    for (const { baseSeq, bytes: own } of this.#sealed) {
+      if (left <= 0) return baseSeq
+      left -= own
+    }
+    return this.lastBase ?? 0
   }
 
   /** Makes the segment that begins with `baseSeq`: its header is synced before it gets its name, and its name before it is used. */

@@ -10,8 +10,8 @@ import { RecordEncoder } from './record-batch.ts'
 import { TopicWriter } from './topic-writer.ts'
 import type { WriterSurroundings } from './topic-writer.ts'
 
-/** How long `close` waits for sends that are under way. */
-const closeTimeoutMs = 5000
+/** How long `close` waits for sends that are under way; whoever sends has had their own time before. */
+const closeTimeoutMs = 500
 
 /**
  * The port `Broker` on a Kafka cluster. Topics are independent of each other: each has its own view of the cluster, its

@@ -2,7 +2,7 @@ import { requests } from 'kafkajs/src/protocol/requests/index.js'
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { BrokerError } from '../forwarder/broker.ts'
-import type { ConsumedRecord, Consumer, RecordStream } from '../subscriptions/consumer.ts'
+import type { ConsumedRecord, Consumer, PartitionOffset, RecordStream } from '../subscriptions/consumer.ts'
 import { apiKeys } from './api-keys.ts'
 import type { FetchedPartition } from './fetch-request.ts'
 import { fetchRequest, readCommitted } from './fetch-request.ts'
@@ -49,6 +49,44 @@ export class KafkaConsumer implements Consumer {
     return { ready, [Symbol.asyncIterator]: () => this.#records(reader, ready, ends) }
   }
 
+  async offsetsAt(
+    topic: string,
+    time: number | 'beginning' | 'end',
+    signal: AbortSignal,
+  ): Promise<readonly PartitionOffset[]> {
+    const ends = AbortSignal.any([signal, this.#closing.signal])
+    const reader = new TopicReader(topic, this.#clock, this.#log, this.#cluster)
+    const timestamp = time === 'beginning' ? earliest : time === 'end' ? latest : time
+    const offsets = await untilAborted(reader.offsetsAt(timestamp, ends), ends)
+    ends.throwIfAborted()
+    return offsets ?? []
+  }
+
+  async *readRange(
+    topic: string,
+    partition: number,
+    fromOffset: number,
+    toOffset: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<ConsumedRecord> {
+    const ends = AbortSignal.any([signal, this.#closing.signal])
+    const reader = new TopicReader(topic, this.#clock, this.#log, this.#cluster, { partition, fromOffset })
+    while (!ends.aborted && reader.position(partition) < toOffset) {
+      const records = await untilAborted(reader.next(ends), ends)
+      for (const record of records ?? []) {
+        if (ends.aborted || record.offset >= toOffset) return
+        yield record
+      }
+    }
+  }
+
+  async topics(signal: AbortSignal): Promise<readonly string[]> {
+    const ends = AbortSignal.any([signal, this.#closing.signal])
+    const topics = await untilAborted(this.#cluster.topics(), ends)
+    ends.throwIfAborted()
+    return topics ?? []
+  }
+
   async close(): Promise<void> {
     this.#closing.abort(new Error('the consumer is closed'))
     this.#cluster.close()
@@ -90,13 +128,41 @@ class TopicReader {
   readonly #positions = new Map<number, number>()
   /** By leader. One that is slow delays none of the others. */
   readonly #fetches = new Map<number, Promise<Fetch>>()
+  readonly #only: number | undefined
   #failingSince: number | undefined
 
-  constructor(topic: string, clock: Clock, log: Log, cluster: KafkaCluster) {
+  /** With `part`, it reads from one partition only, and from there on. */
+  constructor(
+    topic: string,
+    clock: Clock,
+    log: Log,
+    cluster: KafkaCluster,
+    part?: { readonly partition: number; readonly fromOffset: number },
+  ) {
     this.#topic = topic
     this.#clock = clock
     this.#log = log
     this.#cluster = cluster
+    this.#only = part?.partition
+    if (part) this.#positions.set(part.partition, part.fromOffset)
+  }
+
+  /** The offset that is read next. */
+  position(partition: number): number {
+    return this.#positions.get(partition) ?? 0
+  }
+
+  /** For each partition, where its first record with this timestamp or a later one stands, or its end. */
+  async offsetsAt(timestamp: number, signal: AbortSignal): Promise<PartitionOffset[] | undefined> {
+    return this.#patiently(signal, async () => {
+      await this.#refresh()
+      this.#positions.clear()
+      await this.#findPositions(timestamp)
+      // There is none: whatever comes next will be the first.
+      for (const [partition, offset] of this.#positions) if (offset < 0) this.#positions.delete(partition)
+      await this.#findPositions(latest)
+      return [...this.#positions].map(([partition, offset]) => ({ partition, offset })).toSorted((a, b) => a.partition - b.partition) // prettier-ignore
+    })
   }
 
   /** Fixes the position of every partition. */
@@ -116,6 +182,8 @@ class TopicReader {
         await this.#refresh()
         // What appears after the start is read from its beginning: nothing of it was there before.
         await this.#findPositions(earliest)
+        if (this.#only !== undefined && this.#leaders[this.#only] === undefined)
+          throw kafkaAnswerError('UNKNOWN_TOPIC_OR_PARTITION', `to read topic ${this.#topic}, partition ${this.#only}`)
       }
       this.#startFetches()
       if (this.#fetches.size === 0) {
@@ -187,7 +255,9 @@ class TopicReader {
 
   /** Asks for the positions of the partitions that have none yet. */
   async #findPositions(timestamp: number): Promise<void> {
-    const missing = [...this.#leaders.keys()].filter((partition) => !this.#positions.has(partition))
+    const missing = [...this.#leaders.keys()].filter(
+      (partition) => !this.#positions.has(partition) && (this.#only ?? partition) === partition,
+    )
     const byLeader = Map.groupBy(missing, (partition) => this.#leaders[partition] as number)
     for (const [nodeId, partitions] of byLeader) {
       const node = this.#cluster.node(nodeId)

@@ -163,6 +163,22 @@ export function kafkaAnswerError(name: string, subject: string, details?: string
   return new BrokerError(failure, name, message, { hint })
 }
 
+/** The error with which a broker answered when it was to create a topic. */
+export function kafkaCreationError(topic: string, name: string, details: string | null): BrokerError {
+  if (name !== 'TOPIC_AUTHORIZATION_FAILED' && name !== 'CLUSTER_AUTHORIZATION_FAILED') {
+    return kafkaAnswerError(name, `to create topic ${topic}`, details)
+  }
+  return new BrokerError('blocked', name, `Kafka refuses to create topic ${topic}: ${name}`, {
+    hint: 'Allow the user to create topics (ACL operation Create on the cluster or topic), or create it by hand.',
+  })
+}
+
+/** The same error, as one that holds up only whoever asked: the rest of the cluster gets on without the answer. */
+export function blockingOnly<T>(error: T): T | BrokerError {
+  if (!(error instanceof BrokerError) || error.failure !== 'transient') return error
+  return new BrokerError('blocked', error.reason, error.message, { cause: error, hint: error.hint })
+}
+
 const unreachable = 'Check kafka.brokers, the network, and whether the brokers run.'
 const resolving = 'Check the host names in kafka.brokers and in the advertised.listeners of the brokers.'
 

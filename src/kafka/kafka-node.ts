@@ -1,20 +1,12 @@
-import { connect, isIP } from 'node:net'
-import type { Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
-import Broker from 'kafkajs/src/broker/index.js'
-import ConnectionPool from 'kafkajs/src/network/connectionPool.js'
-import type { Connection, Logger, SocketFactoryArguments } from 'kafkajs/src/network/connectionPool.js'
-import type { Exchange, RequestDefinition } from 'kafkajs/src/protocol/requests/index.js'
+import type { Logger } from 'kafkajs/src/network/connectionPool.js'
+import type { RequestDefinition } from 'kafkajs/src/protocol/requests/index.js'
 import type { Log } from '../base/log.ts'
 import { BrokerError } from '../forwarder/broker.ts'
 import { apiKeys } from './api-keys.ts'
 import { kafkaBrokerError } from './kafka-errors.ts'
+import { closedError, isAnswer, KafkaLink, kafkajsLogger } from './kafka-link.ts'
+import type { NodeAddress } from './kafka-link.ts'
 import type { KafkaConnectionOptions } from './kafka-options.ts'
-
-export interface NodeAddress {
-  readonly host: string
-  readonly port: number
-}
 
 /** Sends one request over a connection that stands. */
 export type Ask = <Arguments, Answer>(
@@ -24,35 +16,46 @@ export type Ask = <Arguments, Answer>(
 ) => Promise<Answer>
 
 /**
- * One broker of the cluster, by its address. Connects when first asked. A connection on which anything went wrong is
- * thrown away with all that waits on it, and the next request makes a new one: kafkajs's own ways of mending a
- * connection wait for answers that never come.
+ * One broker of the cluster, by its address. Connects when first asked.
+ *
+ * A broker works on one request of a connection at a time, and a connection on which a request failed is given up with
+ * all that waits on it. So what may take long does not share a connection with what must not wait for it: batches have
+ * one of their own, the creation of topics too (it waits for the cluster's controller), and a third is for all else.
  */
 export class KafkaNode {
   readonly address: string
-  /** When a connection last failed, by `performance.now()`; undefined when the last one did not. */
-  failedAt: number | undefined
-  readonly #target: NodeAddress
-  readonly #options: KafkaConnectionOptions
-  readonly #logger: Logger
-  #opening: Promise<Link> | undefined
-  #link: Link | undefined
+  readonly #producing: Line
+  readonly #creating: Line
+  readonly #asking: Line
 
   constructor(target: NodeAddress, options: KafkaConnectionOptions, log: Log) {
     this.address = formatAddress(target)
-    this.#target = target
-    this.#options = options
-    this.#logger = kafkajsLogger(log)
+    const logger = kafkajsLogger(log)
+    const newLine = (): Line => new Line(this.address, target, options, logger)
+    this.#producing = newLine()
+    this.#creating = newLine()
+    this.#asking = newLine()
   }
 
+  /** Whether it can be asked without connecting first. */
   get isConnected(): boolean {
-    return this.#link?.isUsable ?? false
+    return this.#asking.isConnected
   }
 
-  /** Waits for a connection. What it resolves to sends over this very connection; both reject with `BrokerError`s. */
+  /** When a connection last failed, by `performance.now()`; undefined when the last ones did not. */
+  get failedAt(): number | undefined {
+    const failures = [this.#producing.failedAt, this.#asking.failedAt].filter((at) => at !== undefined)
+    return failures.length === 0 ? undefined : Math.max(...failures)
+  }
+
+  /** When it last answered to a batch, by `performance.now()`; undefined when it never did. */
+  get producedAt(): number | undefined {
+    return this.#producing.answeredAt
+  }
+
+  /** Waits for the connection for batches. What it resolves to sends over this very connection; both reject with `BrokerError`s. */
   async connected(): Promise<Ask> {
-    const link = await this.#linked()
-    return (apiKey, definition, args) => this.#ask(link, apiKey, definition, args)
+    return this.#producing.connected()
   }
 
   async ask<Arguments, Answer>(
@@ -60,7 +63,57 @@ export class KafkaNode {
     definition: RequestDefinition<Arguments, Answer>,
     args: Arguments,
   ): Promise<Answer> {
-    return this.#ask(await this.#linked(), apiKey, definition, args)
+    const ask = await this.#lineFor(apiKey).connected()
+    return ask(apiKey, definition, args)
+  }
+
+  /** Ends the connections at once; whatever waits on them fails. */
+  disconnect(): void {
+    for (const line of [this.#producing, this.#creating, this.#asking]) line.disconnect()
+  }
+
+  #lineFor(apiKey: number): Line {
+    switch (apiKey) {
+      case apiKeys.produce:
+        return this.#producing
+      case apiKeys.createTopics:
+        return this.#creating
+      default:
+        return this.#asking
+    }
+  }
+}
+
+/**
+ * A connection to one broker, and its successors. One on which anything went wrong is thrown away with all that waits on
+ * it, and the next request makes a new one: kafkajs's own ways of mending a connection wait for answers that never come.
+ */
+class Line {
+  /** When a connection last failed, by `performance.now()`; undefined when the last one did not. */
+  failedAt: number | undefined
+  /** When a request was last answered, and not with an error for all of it, by `performance.now()`. */
+  answeredAt: number | undefined
+  readonly #address: string
+  readonly #target: NodeAddress
+  readonly #options: KafkaConnectionOptions
+  readonly #logger: Logger
+  #opening: Promise<KafkaLink> | undefined
+  #link: KafkaLink | undefined
+
+  constructor(address: string, target: NodeAddress, options: KafkaConnectionOptions, logger: Logger) {
+    this.#address = address
+    this.#target = target
+    this.#options = options
+    this.#logger = logger
+  }
+
+  get isConnected(): boolean {
+    return this.#link?.isUsable ?? false
+  }
+
+  async connected(): Promise<Ask> {
+    const link = await this.#linked()
+    return (apiKey, definition, args) => this.#ask(link, apiKey, definition, args)
   }
 
   /** Ends the connection at once; whatever waits on it fails. */
@@ -75,11 +128,11 @@ export class KafkaNode {
     this.#opening = undefined
   }
 
-  async #linked(): Promise<Link> {
+  async #linked(): Promise<KafkaLink> {
     if (this.#link?.isUsable) return this.#link
     this.#link?.destroy(closedError())
     this.#link = undefined
-    const opening = (this.#opening ??= Link.open(this.#target, this.#options, this.#logger))
+    const opening = (this.#opening ??= KafkaLink.open(this.#target, this.#options, this.#logger))
     try {
       const link = await opening
       if (this.#opening === opening) {
@@ -89,22 +142,24 @@ export class KafkaNode {
       return link
     } catch (error) {
       this.failedAt = performance.now()
-      throw kafkaBrokerError(error, this.address)
+      throw kafkaBrokerError(error, this.#address)
     } finally {
       if (this.#opening === opening) this.#opening = undefined
     }
   }
 
   async #ask<Arguments, Answer>(
-    link: Link,
+    link: KafkaLink,
     apiKey: number,
     definition: RequestDefinition<Arguments, Answer>,
     args: Arguments,
   ): Promise<Answer> {
     try {
-      return await link.ask(apiKey, definition, args)
+      const answer = await link.ask(apiKey, definition, args)
+      this.answeredAt = performance.now()
+      return answer
     } catch (error) {
-      const translated = kafkaBrokerError(error, this.address)
+      const translated = kafkaBrokerError(error, this.#address)
       // A request that timed out, too: what comes behind it on this connection waits for the same hanging broker.
       if (translated instanceof BrokerError && translated.failure === 'transient' && !isAnswer(error)) {
         if (this.#link === link) this.#link = undefined
@@ -114,215 +169,6 @@ export class KafkaNode {
       throw translated
     }
   }
-}
-
-/** Whether the broker did answer, if only with an error. */
-function isAnswer(error: unknown): boolean {
-  return error instanceof Error && 'type' in error
-}
-
-function closedError(): Error {
-  return Object.assign(new Error('the connection was given up'), { code: 'ECONNABORTED' })
-}
-
-/** kafkajs's broker object with its connections, from the connecting to the first failure. */
-class Link {
-  readonly #broker: Broker
-  readonly #sockets: Set<Socket>
-  #fetching: Promise<unknown> | undefined
-
-  private constructor(broker: Broker, sockets: Set<Socket>) {
-    this.#broker = broker
-    this.#sockets = sockets
-  }
-
-  static async open(target: NodeAddress, options: KafkaConnectionOptions, logger: Logger): Promise<Link> {
-    const sockets = new Set<Socket>()
-    const { sasl } = options
-    const pool = new ConnectionPool({
-      ...target,
-      rack: null,
-      ssl: tlsOptionsOf(options),
-      sasl: sasl ? { ...sasl, password: sasl.password.reveal() } : null,
-      clientId: options.clientId,
-      socketFactory: (args) => openSocket(args, sockets),
-      connectionTimeout: options.connectTimeout,
-      requestTimeout: options.requestTimeout,
-      enforceRequestTimeout: true,
-      maxInFlightRequests: null,
-      instrumentationEmitter: null,
-      reauthenticationThreshold: 10_000,
-      logger,
-    })
-    for (const connection of pool.pool) quietenTimer(connection)
-    const broker = new Broker({ connectionPool: pool, logger, authenticationTimeout: options.connectTimeout })
-    const link = new Link(broker, sockets)
-    const failures = recordFailures(pool.pool[0])
-    let timer: NodeJS.Timeout | undefined
-    try {
-      await Promise.race([
-        broker.connect(),
-        // kafkajs limits the time of the TCP connection only; the broker may hang behind it.
-        new Promise<never>((_, reject) => {
-          timer = setTimeout(() => reject(connectTimeoutError(options.connectTimeout)), options.connectTimeout)
-        }),
-      ])
-      return link
-    } catch (error) {
-      link.destroy(closedError())
-      throw failures.behind(error)
-    } finally {
-      clearTimeout(timer)
-    }
-  }
-
-  get isUsable(): boolean {
-    return this.#broker.connectionPool.pool[0].isConnected()
-  }
-
-  async ask<Arguments, Answer>(
-    apiKey: number,
-    definition: RequestDefinition<Arguments, Answer>,
-    args: Arguments,
-  ): Promise<Answer> {
-    const pool = this.#broker.connectionPool
-    // kafkajs opens the second connection when it is first needed; and once for each who needs it at that moment.
-    if (apiKey === apiKeys.fetch && !pool.pool[1].isConnected()) {
-      this.#fetching ??= pool.getConnection(1).finally(() => {
-        this.#fetching = undefined
-      })
-      await this.#fetching
-    }
-    const exchange = this.#broker.lookupRequest(apiKey, definition)(args)
-    const pieces = exchange.request.pieces?.()
-    return pieces === undefined ? pool.send(exchange) : sendPieces(await pool.getConnection(0), exchange, pieces)
-  }
-
-  /** kafkajs learns of it by the sockets' errors: it rejects what waits, and stops its timers. */
-  destroy(error: Error): void {
-    for (const socket of this.#sockets) socket.destroy(error)
-    for (const connection of this.#broker.connectionPool.pool) connection.requestQueue.destroy()
-  }
-}
-
-/**
- * As kafkajs's `Connection.send`, which copies a request twice into memory that it has cleared before. Here the pieces go
- * to the socket as they are; they must not change until there is an answer, or the connection is destroyed.
- */
-async function sendPieces<Answer>(
-  connection: Connection,
-  { request, response }: Exchange<Answer>,
-  pieces: readonly Buffer[],
-): Promise<Answer> {
-  const { requestQueue, clientId, socket } = connection
-  if (!connection.isAuthenticated()) await connection.authenticate()
-  const { apiKey, apiName, apiVersion } = request
-  const correlationId = connection.nextCorrelationId()
-  const header = requestHeader(request, correlationId, clientId, pieces)
-  const { payload } = await new Promise<{ readonly payload: Buffer }>((resolve, reject) => {
-    requestQueue.push({
-      entry: { apiKey, apiName, apiVersion, correlationId, resolve, reject },
-      expectResponse: true,
-      requestTimeout: null,
-      sendRequest() {
-        socket.cork()
-        for (const piece of [header, ...pieces]) socket.write(piece)
-        socket.uncork()
-      },
-    })
-  })
-  const decoded = await response.decode(payload)
-  requestQueue.maybeThrottle(decoded.clientSideThrottleTime ?? null)
-  return response.parse(decoded)
-}
-
-/** Request header v1 (https://kafka.apache.org/protocol#protocol_messages), behind the length of all. */
-function requestHeader(
-  { apiKey, apiVersion }: Exchange<unknown>['request'],
-  correlationId: number,
-  clientId: string,
-  pieces: readonly Buffer[],
-): Buffer {
-  const clientIdBytes = Buffer.byteLength(clientId)
-  const header = Buffer.alloc(4 + 2 + 2 + 4 + 2 + clientIdBytes)
-  header.writeInt32BE(
-    pieces.reduce((sum, { length }) => sum + length, header.length - 4),
-    0,
-  )
-  header.writeInt16BE(apiKey, 4)
-  header.writeInt16BE(apiVersion, 6)
-  header.writeInt32BE(correlationId, 8)
-  header.writeInt16BE(clientIdBytes, 12)
-  header.write(clientId, 14)
-  return header
-}
-
-function openSocket({ host, port, ssl, onConnect }: SocketFactoryArguments, sockets: Set<Socket>): Socket {
-  const servername = isIP(host) ? {} : { servername: host }
-  const socket = ssl ? connectTls({ host, port, ...servername, ...ssl }, onConnect) : connect({ host, port }, onConnect)
-  sockets.add(socket)
-  socket.on('close', () => sockets.delete(socket))
-  socket.setKeepAlive(true, 60_000)
-  // Each request is written whole; waiting to fill a packet would only delay the second of two in flight.
-  socket.setNoDelay(true)
-  return socket
-}
-
-function tlsOptionsOf({ tls }: KafkaConnectionOptions): object | null {
-  if (!tls) return null
-  return {
-    rejectUnauthorized: true,
-    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-    ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-    ...(tls.key === undefined ? {} : { key: tls.key.reveal() }),
-    ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
-  }
-}
-
-/**
- * kafkajs arms a timer with a time in the past after every answer, also when nothing waits for it; Node warns of that
- * (`TimeoutNegativeWarning`).
- */
-function quietenTimer({ requestQueue }: Connection): void {
-  const schedule = requestQueue.scheduleCheckPendingRequests.bind(requestQueue)
-  requestQueue.scheduleCheckPendingRequests = () => {
-    if (requestQueue.pending.length > 0) schedule()
-  }
-}
-
-/**
- * kafkajs calls everything that goes wrong while authenticating "authentication failed", also a broken connection, and
- * drops the cause. This keeps it.
- */
-function recordFailures(connection: Connection): { behind(error: unknown): unknown } {
-  const send = connection.send.bind(connection)
-  let last: unknown
-  connection.send = async <Answer>(exchange: Exchange<Answer>): Promise<Answer> => {
-    try {
-      return await send(exchange)
-    } catch (error) {
-      last = error
-      throw error
-    }
-  }
-  return {
-    behind(error) {
-      connection.send = send
-      const isWrapped = error instanceof Error && error.name === 'KafkaJSSASLAuthenticationError'
-      return isWrapped && last instanceof Error && !isAnswer(last) ? last : error
-    },
-  }
-}
-
-function connectTimeoutError(ms: number): Error {
-  return Object.assign(new Error(`no connection within ${ms} ms`), { code: 'ETIMEDOUT' })
-}
-
-/** What kafkajs reports are steps, of which the outcome is told by our errors: all of it is for debugging. */
-function kafkajsLogger(log: Log): Logger {
-  const debug = (message: string, details?: object): void => log.debug({ ...details, driver: 'kafkajs' }, message)
-  const logger: Logger = { namespace: () => logger, debug, info: debug, warn: debug, error: debug }
-  return logger
 }
 
 /** `HOST:PORT` or `[IPV6]:PORT`. */

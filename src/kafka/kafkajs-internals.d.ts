@@ -139,6 +139,8 @@ declare module 'kafkajs/src/protocol/requests/index.js' {
   export interface MetadataAnswer {
     readonly brokers: readonly { readonly nodeId: number; readonly host: string; readonly port: number }[]
     readonly controllerId: number
+    /** Since version 2 of the request. */
+    readonly clusterId?: string | null
     readonly topicMetadata: readonly {
       readonly topicErrorCode: number
       readonly topic: string
@@ -158,7 +160,13 @@ declare module 'kafkajs/src/protocol/requests/index.js' {
     >
     readonly CreateTopics: RequestDefinition<
       { topics: { topic: string; numPartitions: number; replicationFactor: number }[]; timeout: number },
-      { readonly topicErrors: readonly { readonly errorCode: number; readonly errorMessage?: string | null }[] }
+      {
+        readonly topicErrors: readonly {
+          readonly topic: string
+          readonly errorCode: number
+          readonly errorMessage?: string | null
+        }[]
+      }
     >
     readonly ListOffsets: RequestDefinition<
       {

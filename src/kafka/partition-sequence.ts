@@ -9,6 +9,9 @@ import type { ProducerStamp, RecordBatch } from './record-batch.ts'
  * - *Another* batch never gets that number, for it would be lost without a trace; nor the next one, which the broker
  *   would refuse if the first was never written. It begins anew, as a new producer.
  *
+ * Numbers are counted by producer *and* partition, so all partitions may share one producer, as long as none ever goes
+ * back to one that it has used before.
+ *
  * ```
  *            stamp            acknowledge
  *   settled ───────▶ under way ─────────▶ settled, next number
@@ -21,6 +24,8 @@ import type { ProducerStamp, RecordBatch } from './record-batch.ts'
  */
 export class PartitionSequence {
   #producer: ProducerIdentity | undefined
+  /** The last one, also when it is forgotten. */
+  #used: ProducerIdentity | undefined
   #next = 0
   #doubtful: { readonly digest: string; readonly stamp: ProducerStamp } | undefined
   /** The last batch, when it was written although its send failed as a whole. */
@@ -34,17 +39,23 @@ export class PartitionSequence {
     return batch.digest() === digest ? offset : undefined
   }
 
-  /** The number for a batch; `enlist` makes a new producer when one is needed. */
-  async stampFor(batch: RecordBatch, enlist: () => Promise<ProducerIdentity>): Promise<ProducerStamp> {
+  /** The number for a batch. `enlist` finds a producer when one is needed: one that is younger than the one that was used. */
+  async stampFor(
+    batch: RecordBatch,
+    enlist: (used: ProducerIdentity | undefined) => Promise<ProducerIdentity>,
+  ): Promise<ProducerStamp> {
     if (this.#doubtful) {
       if (this.#doubtful.digest === batch.digest()) return this.#doubtful.stamp
       this.renew()
     }
-    if (!this.#producer) {
-      const enlisted = await enlist()
+    while (!this.#producer) {
+      const used = this.#used
+      const enlisted = await enlist(used)
+      if (enlisted.producerId === used?.producerId) throw new Error('a producer must not number a partition twice')
       // Unless a later batch was quicker, when this one's send is over.
-      if (!this.#producer) this.#next = 0
-      this.#producer ??= enlisted
+      if (this.#producer || this.#used !== used) continue
+      this.#producer = this.#used = enlisted
+      this.#next = 0
     }
     return { ...this.#producer, sequence: this.#next }
   }

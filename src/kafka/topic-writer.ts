@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Delivered, OutgoingMessage } from '../forwarder/broker.ts'
 import { BrokerError } from '../forwarder/broker.ts'
 import { partitionOfKey } from '../message/partitioner.ts'
+import { Aborting } from './aborting.ts'
 import { kafkaAnswerError, kafkaErrorName, kafkaFailureOf } from './kafka-errors.ts'
 import type { KafkaCluster, ProducerIdentity, TopicLayout, TopicShape } from './kafka-cluster.ts'
 import type { KafkaNode } from './kafka-node.ts'
@@ -21,7 +22,7 @@ export interface TopicWriterOptions {
 /** What the writers of all topics share. */
 export interface WriterSurroundings {
   readonly clock: Clock
-  readonly cluster: Pick<KafkaCluster, 'node' | 'layout' | 'createTopic' | 'newProducer'>
+  readonly cluster: Pick<KafkaCluster, 'node' | 'layout' | 'createTopic' | 'producer'>
   readonly encoder: RecordEncoder
   /** From 0 to below 1. */
   readonly random: () => number
@@ -32,6 +33,8 @@ export interface WriterSurroundings {
 const layoutAgeMaxMs = 5 * 60_000
 /** How often, and after which pauses, one `write` looks again before it gives up on a partition. */
 const pausesMs = [50, 250]
+/** The same for a topic that was just created: its leader is known before it is ready. */
+const newTopicPausesMs = [...pausesMs, 500, 1000]
 /** How long a topic that was just created, by us or by the brokers, may take to appear. */
 const appearPausesMs = [50, 100, 200, 300, 400]
 
@@ -66,6 +69,9 @@ export class TopicWriter {
   readonly #sequences: PartitionSequence[] = []
   #layout: TopicLayout | undefined
   #layoutExpiresAt = 0
+  /** Until something is written, when it was not there at first. */
+  #isNew = false
+  #isRenewingLayout = false
   /** The partition for messages without a key; another one after each batch that got through. */
   #sticky: number | undefined
   /** Messages that were written although their batch failed; they will come again, and must not be written twice. */
@@ -129,20 +135,22 @@ export class TopicWriter {
     }
     this.#sticky = undefined
     this.#written = undefined
+    this.#isNew = false
     return { partitions, offsets }
   }
 
   /** Throws when some share is not written at last; none is under way then, unless it was aborted. */
   async #deliver(shares: readonly Share[], firstLayout: TopicLayout, abort: Aborting): Promise<void> {
     let layout = firstLayout
-    const enlist = this.#enlister(abort)
+    const enlist = (used: ProducerIdentity | undefined): Promise<ProducerIdentity> =>
+      abort.orDone(this.#surroundings.cluster.producer(used))
     for (let attempt = 0; ; attempt++) {
       const missing = shares.filter((share) => share.baseOffset === undefined)
       const ends = await Promise.allSettled(missing.map((share) => this.#ship(share, layout, enlist, abort)))
       const problems = ends.map((end) => (end.status === 'fulfilled' ? end.value : problemOf(end.reason)))
       const worst = worstOf(problems)
       if (!worst) return
-      const pauseMs = pausesMs[attempt]
+      const pauseMs = (this.#isNew ? newTopicPausesMs : pausesMs)[attempt]
       if (pauseMs === undefined || !problems.some((problem) => problem?.tryAgain)) throw worst.error
       await this.#surroundings.clock.sleep(pauseMs, abort.signal)
       // When the cluster itself can't be asked, that is the error: it concerns all topics.
@@ -153,7 +161,7 @@ export class TopicWriter {
   async #ship(
     share: Share,
     { leaders }: TopicLayout,
-    enlist: () => Promise<ProducerIdentity>,
+    enlist: (used: ProducerIdentity | undefined) => Promise<ProducerIdentity>,
     abort: Aborting,
   ): Promise<Problem | undefined> {
     const { partition, batch } = share
@@ -211,27 +219,42 @@ export class TopicWriter {
     return { error: blocked, tryAgain: true }
   }
 
-  /** One new producer for all partitions of a `write` that need one. */
-  #enlister(abort: Aborting): () => Promise<ProducerIdentity> {
-    let enlisting: Promise<ProducerIdentity> | undefined
-    return () => (enlisting ??= abort.orDone(this.#surroundings.cluster.newProducer(abort.signal)))
-  }
-
   async #currentLayout(abort: Aborting): Promise<TopicLayout> {
     if (!this.#layout) return this.#refresh(abort)
-    if (this.#surroundings.clock.monotonic() < this.#layoutExpiresAt) return this.#layout
+    // An old layout is as good until it proves wrong: no batch waits for an answer that is needed for later ones only.
+    if (this.#surroundings.clock.monotonic() >= this.#layoutExpiresAt) this.#renewLayout()
+    return this.#layout
+  }
+
+  #renewLayout(): void {
+    if (this.#isRenewingLayout) return
+    this.#isRenewingLayout = true
     const old = this.#layout
-    // An old layout is better than none, while the cluster is away.
-    return this.#refresh(abort).catch((error: unknown) => {
-      if (error instanceof BrokerError && error.failure === 'transient') return old
-      throw error
-    })
+    void this.#surroundings.cluster
+      .layout(this.#topic, false)
+      .then(
+        // A topic that is gone is looked for, and perhaps made, by the next `write`.
+        (layout) => {
+          if (this.#layout === old) this.#learn(layout)
+        },
+        (error: unknown) => {
+          // The old one stays, and what is wrong with it shows when it is used.
+          if (!(error instanceof BrokerError)) throw error
+        },
+      )
+      .finally(() => {
+        this.#isRenewingLayout = false
+      })
+  }
+
+  #learn(layout: TopicLayout | undefined): void {
+    this.#layout = layout
+    this.#layoutExpiresAt = this.#surroundings.clock.monotonic() + layoutAgeMaxMs
   }
 
   async #refresh(abort: Aborting): Promise<TopicLayout> {
     const layout = await abort.orDone(this.#lookUp(abort.signal))
-    this.#layout = layout
-    this.#layoutExpiresAt = this.#surroundings.clock.monotonic() + layoutAgeMaxMs
+    this.#learn(layout)
     if (!layout) throw kafkaAnswerError('UNKNOWN_TOPIC_OR_PARTITION', `topic ${this.#topic}, which does not exist`)
     return layout
   }
@@ -239,10 +262,14 @@ export class TopicWriter {
   async #lookUp(signal: AbortSignal): Promise<TopicLayout | undefined> {
     const { clock, cluster } = this.#surroundings
     const { createTopics } = this.#options
-    // Where we create topics, the brokers are not asked to do it with settings of their own.
-    const ask = (): Promise<TopicLayout | undefined> => cluster.layout(this.#topic, createTopics === undefined)
+    const ask = (): Promise<TopicLayout | undefined> => cluster.layout(this.#topic, false)
     let layout = await ask()
-    if (!layout && createTopics) await cluster.createTopic(this.#topic, createTopics)
+    if (!layout) {
+      this.#isNew = true
+      // Where we create topics, the brokers are not asked to do it with settings of their own.
+      if (createTopics) await cluster.createTopic(this.#topic, createTopics)
+      layout = await (createTopics ? ask() : cluster.layout(this.#topic, true))
+    }
     for (const pauseMs of appearPausesMs) {
       if (layout?.leaders.some((leader) => leader >= 0)) return layout
       await clock.sleep(pauseMs, signal)
@@ -343,31 +370,4 @@ function pick<T>(items: readonly T[], indexes: readonly number[]): T[] {
 function problemOf(reason: unknown): Problem {
   if (reason instanceof BrokerError) return { error: reason, tryAgain: false }
   throw reason
-}
-
-/** A signal to race against, without leaving a listener on it for every race. */
-class Aborting {
-  readonly signal: AbortSignal
-  readonly #promise: Promise<never>
-  readonly #onAbort: () => void
-
-  constructor(signal: AbortSignal) {
-    const { promise, reject } = Promise.withResolvers<never>()
-    this.signal = signal
-    this.#promise = promise
-    this.#onAbort = () => reject(signal.reason as Error)
-    // Nobody may be racing at the moment.
-    promise.catch(() => {})
-    if (signal.aborted) this.#onAbort()
-    else signal.addEventListener('abort', this.#onAbort, { once: true })
-  }
-
-  /** Rejects with the signal's reason as soon as it is aborted; what was under way goes on unheeded. */
-  orDone<T>(work: Promise<T>): Promise<T> {
-    return Promise.race([work, this.#promise])
-  }
-
-  dispose(): void {
-    this.signal.removeEventListener('abort', this.#onAbort)
-  }
 }

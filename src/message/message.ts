@@ -41,3 +41,10 @@ const topicPattern = /^[a-zA-Z0-9._-]{1,249}$/
 export function isTopicName(name: string): boolean {
   return topicPattern.test(name) && name !== '.' && name !== '..'
 }
+
+const reservedHeaders: ReadonlySet<string> = new Set(['outrigger-id', 'outrigger-accepted-at'])
+
+/** Whether Outrigger alone may set this header of a message: consumers tell duplicates by it. */
+export function isReservedHeader(name: string): boolean {
+  return reservedHeaders.has(name.toLowerCase())
+}

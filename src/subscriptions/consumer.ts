@@ -19,6 +19,12 @@ export interface RecordStream extends AsyncIterable<ConsumedRecord> {
   readonly ready: Promise<void>
 }
 
+/** A place in one partition of a topic. */
+export interface PartitionOffset {
+  readonly partition: number
+  readonly offset: number
+}
+
 /** The port through which records come back from the broker. */
 export interface Consumer {
   /**
@@ -28,6 +34,25 @@ export interface Consumer {
    * waited for, and then read from its beginning. Joins no group and commits nothing.
    */
   read(topic: string, from: 'beginning' | 'latest', signal: AbortSignal): RecordStream
+  /**
+   * For each partition, ascending, the offset of its first record whose timestamp is not before `time` (milliseconds since
+   * the epoch), or of its end when it has none; or of the oldest record that the broker still holds, or of its end. No
+   * partitions when there is no such topic. Rejects with a `BrokerError`.
+   */
+  offsetsAt(topic: string, time: number | 'beginning' | 'end', signal: AbortSignal): Promise<readonly PartitionOffset[]>
+  /**
+   * The records of one partition with offsets from `fromOffset` to below `toOffset`, which must not be beyond its end, in
+   * order; then it ends. Records that the broker does not hold any more are left out. Throws and aborts as `read` does.
+   */
+  readRange(
+    topic: string,
+    partition: number,
+    fromOffset: number,
+    toOffset: number,
+    signal: AbortSignal,
+  ): AsyncIterable<ConsumedRecord>
+  /** The names of all topics that may be seen, but the broker's own internal ones. Rejects with a `BrokerError`. */
+  topics(signal: AbortSignal): Promise<readonly string[]>
   /** Ends all reads and disconnects. Idempotent. */
   close(): Promise<void>
 }

@@ -26,6 +26,8 @@ export interface LoadResult {
   /** Time to answer, in milliseconds. */
   readonly p50Ms: number
   readonly p99Ms: number
+  /** Known of our own generator alone. */
+  readonly meanMs?: number
 }
 
 /**
@@ -44,14 +46,24 @@ export async function applyLoad(
     const args = await wrkArguments(bench, target.port, load)
     return { ...wrkResult(await bench.run('wrk', wrk, args, timeoutMs)), generator: 'wrk' }
   }
+  return { ...(await applySocketLoad(bench, { ...load, target })), generator: 'node' }
+}
+
+/** The same with our own generator. */
+export async function applySocketLoad(bench: Workbench, load: SocketLoad): Promise<LoadResult> {
   const file = bench.path('load.json')
-  await writeFile(file, JSON.stringify({ ...load, target } satisfies SocketLoad))
+  await writeFile(file, JSON.stringify(load))
   const program = new URL('socket-load.ts', import.meta.url).pathname
-  const printed = await bench.run('socket-load', process.execPath, [program, file], timeoutMs)
-  return { ...(JSON.parse(printed) as LoadResult), generator: 'node' }
+  const printed = await bench.run('socket-load', process.execPath, [program, file], load.seconds * 1000 + 20_000)
+  return JSON.parse(printed) as LoadResult
 }
 
 /** What socket-load.ts is told. */
 export interface SocketLoad extends Load {
   readonly target: Target
+  /**
+   * So many requests a second, evenly, by all connections together; as fast as they are answered without it. A request that
+   * had to wait for the answer to the one before is measured from when it was due.
+   */
+  readonly perSecond?: number
 }

@@ -13,6 +13,11 @@ import { freeBytes } from './machine.ts'
 import { diskBytesNeeded, fullParameters, quickParameters, type Parameters } from './parameters.ts'
 import { profile } from './profile.ts'
 import { goalsOf, reportOf, withReport } from './report.ts'
+import { LedgerSide } from './ledger-side.ts'
+import { KafkaSide } from './kafka-side.ts'
+import { measureTarget, targetParameters } from './target.ts'
+import { profileTarget } from './target-profile.ts'
+import { Workbench } from './workbench.ts'
 import { readResults, writeResults } from './results.ts'
 
 const USAGE = `Measures the built program beside baselines in the same run.
@@ -28,6 +33,8 @@ const USAGE = `Measures the built program beside baselines in the same run.
   --name NAME        keep the results as test/bench/results/NAME.json; by default only a whole run is kept, by its date
   --journal-directory DIR
                      on which disk the journal is (default: the folder for temporary files)
+  --target           instead of all that: a steady 1,000 messages/s of 1 KiB with Kafka, MySQL and Cassandra, and the
+                     highest rate that both stores keep up with
   --profile          instead of all that: which functions take the time
   --render FILE      instead of all that: put a results file into docs/performance.md
 
@@ -45,6 +52,7 @@ interface Wanted {
   readonly name: string | null
   readonly journalDirectory: string
   readonly profile: boolean
+  readonly target: boolean
   readonly render: string | null
 }
 
@@ -85,6 +93,14 @@ async function measure({ parts, parameters, isWhole, name, journalDirectory, ...
     await profile(journalDirectory, parameters, say)
     return 0
   }
+  if (wanted.target) {
+    await using bench = await Workbench.open(journalDirectory)
+    await using kafka = await KafkaSide.start(bench)
+    await using ledger = await LedgerSide.start(bench)
+    await measureTarget(bench, kafka, ledger, targetParameters, say)
+    await profileTarget(bench, kafka, ledger, targetParameters, say)
+    return 0
+  }
   const measured = await benchmark(journalDirectory, parts, parameters, say)
   say(`\n${reportOf(measured)}\n`)
   const keptAs = name ?? (isWhole ? measured.takenAt.slice(0, 16).replace('T', '-').replace(':', '') : null)
@@ -116,6 +132,7 @@ function readArguments(): Wanted | 'help' {
       name: { type: 'string' },
       'journal-directory': { type: 'string' },
       profile: { type: 'boolean', default: false },
+      target: { type: 'boolean', default: false },
       render: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
@@ -136,6 +153,7 @@ function readArguments(): Wanted | 'help' {
     name: values.name ?? null,
     journalDirectory: resolve(values['journal-directory'] ?? tmpdir()),
     profile: values.profile,
+    target: values.target,
     render: values.render ?? null,
   }
 }

@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { SourceMap, type SourceMapPayload } from 'node:module'
+import type { CpuProfile, ProfileNode, Sources } from './cpu-profile.ts'
+import { placeOf, sourcesOf } from './cpu-profile.ts'
 import { benchMessages, benchRequests } from './bodies.ts'
 import { KafkaSide } from './kafka-side.ts'
 import type { Parameters } from './parameters.ts'
@@ -16,9 +17,6 @@ export async function profile(directory: string, parameters: Parameters, say: (l
   const wrk = await findWrk(say)
   await using bench = await Workbench.open(directory)
   await using kafka = await KafkaSide.start(bench)
-  const map = new SourceMap(
-    JSON.parse(await readFile(new URL('../../dist/outrigger.js.map', import.meta.url), 'utf8')) as SourceMapPayload,
-  )
   const { seconds, warmUpSeconds, valueBytes, batchConnections } = parameters
   for (const batch of [1, ...parameters.batches]) {
     const profiles = bench.path('profiles')
@@ -40,28 +38,10 @@ export async function profile(directory: string, parameters: Parameters, say: (l
       const [, , , processId, threadId] = file.split('.')
       if (Number(processId) !== pid) continue
       const cpuProfile = JSON.parse(await readFile(join(profiles, file), 'utf8')) as CpuProfile
-      const { busySeconds, functions } = hottestFunctions(cpuProfile, map)
+      const { busySeconds, functions } = hottestFunctions(cpuProfile, await sourcesOf(cpuProfile))
       say(`  ${threadId === '0' ? 'accepting' : 'delivering'} thread, busy for ${busySeconds.toFixed(1)} s:`)
       for (const { name, share } of functions) say(`  ${(share * 100).toFixed(1).padStart(5)} %  ${name}`)
     }
-  }
-}
-
-/** V8's format: a tree of call frames, and which of its nodes was on top at each sample. */
-interface CpuProfile {
-  readonly nodes: readonly ProfileNode[]
-  readonly samples: readonly number[]
-  readonly timeDeltas: readonly number[]
-}
-
-interface ProfileNode {
-  readonly id: number
-  readonly children?: readonly number[]
-  readonly callFrame: {
-    readonly functionName: string
-    readonly url: string
-    readonly lineNumber: number
-    readonly columnNumber: number
   }
 }
 
@@ -71,18 +51,18 @@ interface Hottest {
 }
 
 /** By the time that they take themselves. What is not of this program is named with the function of it that called. */
-function hottestFunctions({ nodes, samples, timeDeltas }: CpuProfile, map: SourceMap): Hottest {
+function hottestFunctions({ nodes, samples, timeDeltas }: CpuProfile, sources: Sources): Hottest {
   const nodeOf = new Map(nodes.map((node) => [node.id, node]))
   const parentOf = new Map(nodes.flatMap(({ id, children = [] }) => children.map((child) => [child, id] as const)))
   const names = new Map<number, string>()
   const nameOf = (id: number): string => {
     const frame = nodeOf.get(id)?.callFrame
     if (frame === undefined) return '(unknown)'
-    const own = ownName(frame, map)
+    const own = ownName(frame, sources)
     if (own !== null) return own
     const elsewhere = `${frame.functionName || '(anonymous)'} ${frame.url}`.trimEnd()
     for (let caller = parentOf.get(id); caller !== undefined; caller = parentOf.get(caller)) {
-      const name = ownName((nodeOf.get(caller) as ProfileNode).callFrame, map)
+      const name = ownName((nodeOf.get(caller) as ProfileNode).callFrame, sources)
       if (name !== null) return `${elsewhere}  for ${name}`
     }
     return elsewhere
@@ -102,11 +82,9 @@ function hottestFunctions({ nodes, samples, timeDeltas }: CpuProfile, map: Sourc
   return { busySeconds: busyMicros / 1e6, functions }
 }
 
-/** Null when it is not in the program's file. */
-function ownName(frame: ProfileNode['callFrame'], map: SourceMap): string | null {
-  if (basename(frame.url) !== 'outrigger.js') return null
+/** Null when it is not in the program's files. */
+function ownName(frame: ProfileNode['callFrame'], sources: Sources): string | null {
+  if (!sources.has(frame.url)) return null
   const name = frame.functionName || '(anonymous)'
-  const entry = map.findEntry(frame.lineNumber, frame.columnNumber)
-  if (!('originalSource' in entry)) return `${name} ${basename(frame.url)}`
-  return `${name} ${entry.originalSource.replace(/^(\.\.\/)+/, '')}:${entry.originalLine + 1}`
+  return `${name} ${placeOf({ callFrame: frame }, sources) ?? basename(frame.url)}`
 }

@@ -17,15 +17,29 @@ const times: number[] = []
 let turn = 0
 let over = false
 
-function run(socket: Socket): Promise<void> {
+const intervalMs = load.perSecond === undefined ? 0 : (load.connections / load.perSecond) * 1000
+
+function run(socket: Socket, index: number): Promise<void> {
   return new Promise((resolve, reject) => {
     let sentAt = 0
+    let dueAt = begunAt + (index / load.connections) * intervalMs
     let answer: Buffer = Buffer.alloc(0)
     let missing = -1
-    const send = (): void => {
+    const send = (measuredFrom: number): void => {
       turn = (turn + 1) % requests.length
-      sentAt = performance.now()
+      sentAt = measuredFrom
       socket.write(requests[turn] as Buffer)
+    }
+    const sendNext = (): void => {
+      if (over) {
+        socket.destroy()
+        return
+      }
+      const now = performance.now()
+      if (intervalMs === 0) send(now)
+      else if (now >= dueAt) send(dueAt)
+      else setTimeout(() => send(performance.now()), dueAt - now)
+      dueAt += intervalMs
     }
     socket.on('error', reject)
     socket.on('close', () => (over ? resolve() : reject(new Error('a connection was closed'))))
@@ -50,10 +64,9 @@ function run(socket: Socket): Promise<void> {
       if (missing > 0) return
       missing = -1
       times.push(performance.now() - sentAt)
-      if (over) socket.destroy()
-      else send()
+      sendNext()
     })
-    send()
+    sendNext()
   })
 }
 
@@ -74,9 +87,10 @@ const begunAt = performance.now()
 setTimeout(() => {
   over = true
 }, load.seconds * 1000)
-await Promise.all(sockets.map(run))
+await Promise.all(sockets.map((socket, index) => run(socket, index)))
 const seconds = (performance.now() - begunAt) / 1000
 const sorted = Float64Array.from(times).toSorted()
 const percentile = (share: number): number => Math.round((sorted[Math.floor(sorted.length * share)] ?? 0) * 1000) / 1000
-const result: LoadResult = { requests: times.length, seconds, p50Ms: percentile(0.5), p99Ms: percentile(0.99) }
+const meanMs = Math.round((times.reduce((sum, time) => sum + time, 0) / times.length) * 1000) / 1000
+const result: LoadResult = { requests: times.length, seconds, p50Ms: percentile(0.5), p99Ms: percentile(0.99), meanMs }
 console.log(JSON.stringify(result))

@@ -14,6 +14,8 @@ export interface SubjectOptions {
   /** For `kafka`; an address where nobody answers is Kafka away. */
   readonly brokers?: readonly string[]
   readonly nodeOptions?: readonly string[]
+  /** More of the configuration. */
+  readonly settings?: object
 }
 
 /** What of `/status` is looked at. */
@@ -21,6 +23,8 @@ export interface SubjectStatus {
   readonly nextSeq: number
   readonly backlogMessages: number
   readonly journalBytes: number
+  /** Empty without a ledger. */
+  readonly recorders: readonly { readonly store: string; readonly lagMessages: number }[]
 }
 
 /** The built program, as a process of its own that can be killed and started again on its data. */
@@ -37,7 +41,7 @@ export class Subject implements Target {
   #logFile = ''
 
   constructor(bench: Workbench, options: SubjectOptions) {
-    const { broker, brokers = [], nodeOptions = [] } = options
+    const { broker, brokers = [], nodeOptions = [], settings = {} } = options
     const directory = bench.path('data')
     this.#bench = bench
     this.port = bench.port()
@@ -51,7 +55,8 @@ export class Subject implements Target {
       admin: { listen: `127.0.0.1:${this.#adminPort}` },
       journal: { directory: join(directory) },
       broker,
-      ...(broker === 'kafka' ? { kafka: { brokers } } : {}),
+      ...(broker === 'kafka' ? { kafka: { brokers } } : { ledger: { metadata: 'none', log: 'none' } }),
+      ...settings,
     }
   }
 
@@ -84,11 +89,13 @@ export class Subject implements Target {
   async status(): Promise<SubjectStatus> {
     const answer = await this.#ask('/status')
     if (answer?.status !== 200) throw new Error(`Outrigger does not tell its status: ${await this.log()}`)
-    const { journal, delivery } = JSON.parse(answer.body) as {
+    const { journal, delivery, ledger } = JSON.parse(answer.body) as {
+      readonly ledger: { readonly recorders: SubjectStatus['recorders'] } | null
       readonly journal: { readonly nextSeq: number; readonly bytes: number }
       readonly delivery: { readonly backlogMessages: number }
     }
-    return { nextSeq: journal.nextSeq, backlogMessages: delivery.backlogMessages, journalBytes: journal.bytes }
+    const { nextSeq, bytes: journalBytes } = journal
+    return { nextSeq, backlogMessages: delivery.backlogMessages, journalBytes, recorders: ledger?.recorders ?? [] }
   }
 
   /** SIGKILL. */

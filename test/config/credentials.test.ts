@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, it, test } from 'vitest'
 import { rootCertificates } from 'node:tls'
 import { describeConfig } from '../../src/config/describe-config.ts'
 import { loadConfig } from '../../src/config/load-config.ts'
@@ -70,6 +70,56 @@ test.each<[string, ...string[]]>([
   expect(faults).toEqual(lines.map((line) => `outrigger.yaml:1: kafka.tls.${line}`))
 })
 
+test.each(['mysql', 'cassandra'] as const)('the TLS of %s is read and checked as that of Kafka', async (section) => {
+  const yaml = (tls: string): string => `${section}: { tls: { ${tls} } }`
+  const { tls } = (await load({ yaml: yaml('caFile: ca.pem, certFile: cert.pem, keyFile: key.pem'), files })).config[
+    section
+  ]
+  expect(tls).toMatchObject({ ca: files['ca.pem'], cert: files['cert.pem'] })
+  expect(tls?.key?.reveal()).toBe(key)
+  const lines = {
+    'caFile: text.pem': `caFile: expected certificates in PEM ${pemCertificate}, given "text.pem"`,
+    'caFile: nope.pem': 'caFile: expected a readable file, given "nope.pem" (there is no such file)',
+    'ca: hello, caFile: ca.pem': 'ca: expected either ca or caFile, not both, given "hello"',
+    'certFile: cert.pem': 'key: expected the private key of cert',
+    'keyFile: key.pem': 'cert: expected the certificate of key',
+    'certFile: cert.pem, keyFile: other.pem':
+      'keyFile: expected the private key of the certificate, given "other.pem" (it belongs to another one)',
+  }
+  for (const [wrong, line] of Object.entries(lines)) {
+    expect(await faultsOf({ yaml: yaml(wrong), files })).toEqual([`outrigger.yaml:1: ${section}.tls.${line}`])
+  }
+})
+
+describe.each([
+  ['mysql', ''],
+  ['cassandra', 'username: u, '],
+] as const)('the password file of %s', (section, user) => {
+  const yaml = (file: string): string => `${section}: { ${user}passwordFile: ${file} }`
+
+  it('is kept as a path, for its content may change', async () => {
+    const { config } = await load({ yaml: yaml('password'), files })
+    expect(config[section]).toMatchObject({ passwordFile: 'password' })
+    expect(config[section].password).toBeUndefined()
+    expect(describeConfig(config)[section]).toMatchObject({ passwordFile: 'password' })
+  })
+
+  it('must be there and have content', async () => {
+    expect(await faultsOf({ yaml: yaml('nope'), files })).toEqual([
+      `outrigger.yaml:1: ${section}.passwordFile: expected a readable file, given "nope" (there is no such file)`,
+    ])
+    expect(await faultsOf({ yaml: yaml('empty.pem'), files })).toEqual([
+      `outrigger.yaml:1: ${section}.passwordFile: expected a file with content, given "empty.pem" (it is empty)`,
+    ])
+  })
+})
+
+test('the passwords of MySQL and Cassandra can stand in the configuration', async () => {
+  const env = { OUTRIGGER_MYSQL_PASSWORD: 'm', OUTRIGGER_CASSANDRA_PASSWORD: 'c', OUTRIGGER_CASSANDRA_USERNAME: 'u' }
+  const { mysql, cassandra } = (await load({ env })).config
+  expect([mysql.password?.reveal(), cassandra.password?.reveal()]).toEqual(['m', 'c'])
+})
+
 test.each([
   ['EACCES', 'it may not be read'],
   ['EISDIR', 'it is a folder'],
@@ -99,4 +149,10 @@ test('a description shows the names of files, and neither secrets nor what the f
     sasl: { mechanism: 'plain', username: 'u', password: '[secret]' },
   })
   expect(JSON.stringify(described)).not.toMatch(/hunter2|BEGIN/)
+  const stores =
+    'mysql: { password: hunter2, tls: { caFile: ca.pem } }\ncassandra: { username: u, password: hunter2, tls: { certFile: cert.pem, keyFile: key.pem } }'
+  const ledger = describeConfig((await load({ yaml: stores, files })).config)
+  expect(ledger['mysql']).toMatchObject({ password: '[secret]', tls: { caFile: 'ca.pem' } })
+  expect(ledger['cassandra']).toMatchObject({ password: '[secret]', tls: { keyFile: 'key.pem' } })
+  expect(JSON.stringify(ledger)).not.toMatch(/hunter2|BEGIN/)
 })

@@ -16,6 +16,9 @@ describe('the name of a variable', () => {
     ['publish.bodyBytesMax', 'OUTRIGGER_PUBLISH_BODY_BYTES_MAX'],
     ['deadLetters.bytesMax', 'OUTRIGGER_DEAD_LETTERS_BYTES_MAX'],
     ['kafka.tls.caFile', 'OUTRIGGER_KAFKA_TLS_CA_FILE'],
+    ['ledger.metadata', 'OUTRIGGER_LEDGER_METADATA'],
+    ['mysql.password', 'OUTRIGGER_MYSQL_PASSWORD'],
+    ['cassandra.contactPoints', 'OUTRIGGER_CASSANDRA_CONTACT_POINTS'],
   ])('for %s is %s', (path, variable) => {
     expect(variableOf(path)).toBe(variable)
   })
@@ -66,6 +69,8 @@ test('what Kubernetes and Docker tell about a service named outrigger is ignored
     OUTRIGGER_ADMIN_SERVICE_HOST: '10.0.0.8',
     OUTRIGGER_ADMIN_PORT: 'tcp://10.0.0.8:80',
     OUTRIGGER_ADMIN_PORT_80_TCP_ADDR: '10.0.0.8',
+    OUTRIGGER_MYSQL_PORT: 'tcp://10.0.0.9:3306',
+    OUTRIGGER_MYSQL_SERVICE_HOST: '10.0.0.9',
     OUTRIGGER_TEST_KAFKA: 'x',
     OUTRIGGER_STACK_KAFKA_VERSION: 'x',
     OUTRIGGERS: 'x',

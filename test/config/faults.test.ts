@@ -49,7 +49,7 @@ const cases: Record<string, [Given, ...string[]]> = {
   ],
   'a key that many sections have': [
     { yaml: 'requestTimeout: 1s' },
-    'outrigger.yaml:1: requestTimeout: expected a known key (did you mean publish.requestTimeout or kafka.requestTimeout?)',
+    'outrigger.yaml:1: requestTimeout: expected a known key (did you mean publish.requestTimeout, kafka.requestTimeout or cassandra.requestTimeout?)',
   ],
   'a path as a key': [
     { yaml: 'kafka.brokers: [a:1]' },
@@ -57,7 +57,7 @@ const cases: Record<string, [Given, ...string[]]> = {
   ],
   'a key that would change a prototype': [
     { yaml: '__proto__: { broker: kafka }\nkafka: { __proto__: { acks: leader }, constructor: 1 }' },
-    'outrigger.yaml:1: __proto__: expected a known key (known here: publish, admin, journal, broker, embedded, kafka, forwarder, deadLetters, drain, log)',
+    'outrigger.yaml:1: __proto__: expected a known key (known here: publish, admin, journal, broker, embedded, kafka, ledger, mysql, cassandra, forwarder, deadLetters, drain, log)',
     'outrigger.yaml:2: kafka.__proto__: expected a known key (known here: brokers, clientId, tls, sasl, acks, compression, connectTimeout, requestTimeout, createTopics)',
     'outrigger.yaml:2: kafka.constructor: expected a known key (known here: brokers, clientId, tls, sasl, acks, compression, connectTimeout, requestTimeout, createTopics)',
   ],
@@ -211,6 +211,73 @@ const cases: Record<string, [Given, ...string[]]> = {
     { yaml: 'kafka: { sasl: { mechanism: plain, username: u, password: p, passwordFile: f } }', files: { f: 'q' } },
     'outrigger.yaml:1: kafka.sasl.password: expected either password or passwordFile, not both',
   ],
+  'a URL of MySQL with a password': [
+    { yaml: 'mysql: { url: "mysql://u:hunter2@h:3306/d" }' },
+    'outrigger.yaml:1: mysql.url: expected mysql://USER@HOST:PORT/DATABASE (the password goes into mysql.passwordFile, or mysql.password)',
+  ],
+  'a URL of MySQL with a password, from the environment': [
+    { env: { OUTRIGGER_MYSQL_URL: 'mysql://u:hunter2@h:3306/d' } },
+    'OUTRIGGER_MYSQL_URL: mysql.url: expected mysql://USER@HOST:PORT/DATABASE (the password goes into mysql.passwordFile, or mysql.password)',
+  ],
+  'passwords twice': [
+    {
+      yaml: 'mysql: { password: p, passwordFile: f }\ncassandra: { username: u, password: p, passwordFile: f }',
+      files: { f: 'q' },
+    },
+    'outrigger.yaml:1: mysql.password: expected either password or passwordFile, not both',
+    'outrigger.yaml:2: cassandra.password: expected either password or passwordFile, not both',
+  ],
+  'a user of Cassandra without a password': [
+    { env: { OUTRIGGER_CASSANDRA_USERNAME: 'u' } },
+    'OUTRIGGER_CASSANDRA_USERNAME: cassandra.password: expected the password of username, or passwordFile',
+  ],
+  'a password of Cassandra without a user': [
+    { yaml: 'cassandra: { password: p }' },
+    'outrigger.yaml:1: cassandra.username: expected the user that the password belongs to',
+  ],
+  'a password file of Cassandra without a user': [
+    { yaml: 'cassandra: { passwordFile: f }', files: { f: 'q' } },
+    'outrigger.yaml:1: cassandra.username: expected the user that the password belongs to',
+  ],
+  'a node of Cassandra without its port, or with a scheme': [
+    { yaml: 'cassandra: { contactPoints: [a, "cql://b:9042"] }' },
+    'outrigger.yaml:1: cassandra.contactPoints[0]: expected HOST:PORT or [IPV6]:PORT, given "a" (add the port: a:9042)',
+    'outrigger.yaml:1: cassandra.contactPoints[1]: expected HOST:PORT or [IPV6]:PORT, given "cql://b:9042" (leave the scheme out; cassandra.tls and cassandra.username say how to connect)',
+  ],
+  'a keyspace that is no name': [
+    { yaml: 'cassandra: { keyspace: my-log }' },
+    'outrigger.yaml:1: cassandra.keyspace: expected at most 48 letters, digits and underscores, a letter first, given "my-log"',
+  ],
+  'a keyspace whose name is too long': [
+    { yaml: `cassandra: { keyspace: ${'k'.repeat(49)} }` },
+    `outrigger.yaml:1: cassandra.keyspace: expected at most 48 letters, digits and underscores, a letter first, given "${'k'.repeat(49)}"`,
+  ],
+  'stores that the ledger does not know': [
+    { yaml: 'ledger: { metadata: cassandra, log: mysql, whenFull: drop }' },
+    'outrigger.yaml:1: ledger.metadata: expected one of embedded, mysql, none, given "cassandra"',
+    'outrigger.yaml:1: ledger.log: expected one of embedded, cassandra, none, given "mysql"',
+    'outrigger.yaml:1: ledger.whenFull: expected one of gap, refuse, given "drop"',
+  ],
+  'a switch in quotes': [
+    { yaml: 'ledger:\n  migrate: "yes"' },
+    'outrigger.yaml:2: ledger.migrate: expected true or false, given "yes" (write true, without quotes)',
+  ],
+  'a switch from the environment': [
+    { env: { OUTRIGGER_LEDGER_MIGRATE: 'off' } },
+    'OUTRIGGER_LEDGER_MIGRATE: ledger.migrate: expected true or false, given "off" (write false, without quotes)',
+  ],
+  'a backlog larger than the journal': [
+    { yaml: 'journal: { bytesMax: 1GiB }\nledger: { backlogBytesMax: 2GiB }' },
+    'outrigger.yaml:2: ledger.backlogBytesMax: expected at most journal.bytesMax, which is 1GiB, given "2GiB"',
+  ],
+  'a first delay of the ledger longer than the longest': [
+    { yaml: 'ledger: { retryDelayMax: 50ms }' },
+    'outrigger.yaml:1: ledger.retryDelayMax: expected at least ledger.retryDelay, which is 100ms, given "50ms"',
+  ],
+  'a retention of nothing': [
+    { yaml: 'ledger: { retention: 0 }' },
+    'outrigger.yaml:1: ledger.retention: expected a duration from 1s to 3650d, given 0',
+  ],
   'half of createTopics': [
     { env: { OUTRIGGER_KAFKA_CREATE_TOPICS_PARTITIONS: '3' } },
     'OUTRIGGER_KAFKA_CREATE_TOPICS_PARTITIONS: kafka.createTopics.replicationFactor: expected a whole number from 1 to 100, given nothing',
@@ -286,6 +353,20 @@ const misplaced: Given[] = [
   { yaml: 'kafka: { brokers: ["user:hunter2@host:9092", "sasl://user:hunter2@host", "u:a/hunter2@h"] }' },
   { yaml: 'kafka: { tls: { key: hunter2 } }' },
   { yaml: 'kafka: { tls: { keyFile: f, cert: x } }', files: { f: '-----BEGIN PRIVATE KEY-----\nhunter2' } },
+  { yaml: 'mysql: { url: "mysql://u:hunter2@h/d" }' },
+  { yaml: 'mysql: { url: "mysql://u:hunter2/d" }' },
+  { yaml: 'mysql: { url: "mysql://u:h/unter2@hunter2@h/d" }' },
+  { yaml: 'mysql: { url: "mysql://u@h/d?password=hunter2" }' },
+  { yaml: 'mysql: { url: "u:hunter2@h" }' },
+  { yaml: 'mysql: { url: ["mysql://u:hunter2@h/d"] }' },
+  { yaml: 'mysql: "mysql://u:hunter2@h/d"' },
+  { yaml: 'mysql: { password: hunter2, passwordFile: f }', files: { f: 'hunter2' } },
+  { yaml: 'mysql: { pasword: hunter2 }' },
+  { yaml: 'cassandra: { password: hunter2 }' },
+  { yaml: 'cassandra: { contactPoints: ["u:hunter2@h:9042", "cql://u:hunter2@h"] }' },
+  { yaml: 'cassandra: { tls: { key: hunter2 } }' },
+  { env: { OUTRIGGER_MYSQL_URL: 'mysql://u:hunter2@h/d' } },
+  { env: { OUTRIGGER_CASSANDRA_PASSWORD: 'hunter2' } },
   { env: { OUTRIGGER_KAFKA_SASL_PASSWRD: 'hunter2' } },
   { env: { OUTRIGGER_KAFKA_SASL: 'hunter2' } },
   { env: { OUTRIGGER_KAFKA_TLS: 'hunter2' } },

@@ -46,6 +46,11 @@ test.each([
   // The rest of it may come from the environment.
   'kafka: { sasl: { mechanism: plain } }',
   'kafka: { brokers: ["[::1]:9092", "a:1"] }',
+  'ledger:',
+  'ledger: { metadata: mysql, log: none, migrate: false }',
+  'mysql: { url: "mysql://u@h/d", tls: true }',
+  'mysql: { url: "mysql://u@[::1]:3306/d", tls: { caFile: x } }',
+  'cassandra: { contactPoints: ["[::1]:9042", "a:1"], keyspace: shop_log, tls: false }',
 ])('the schema accepts %s', (yaml) => {
   expect(accepts(yaml)).toBe(true)
 })
@@ -64,6 +69,13 @@ test.each([
   'kafka: { tls: { cafile: x } }',
   'kafka: { sasl: { mechanism: md5 } }',
   'broker: rabbit',
+  'ledger: { metadata: cassandra }',
+  'ledger: { migrate: "yes" }',
+  'mysql: { url: "mysql://u:p@h:3306/d" }',
+  'mysql: { url: "mysql://u@h:3306" }',
+  'mysql: { tls: { cafile: x } }',
+  'cassandra: { contactPoints: [a] }',
+  'cassandra: { keyspace: a-b }',
 ])('the schema refuses %s', (yaml) => {
   expect(accepts(yaml)).toBe(false)
 })

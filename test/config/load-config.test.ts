@@ -37,6 +37,30 @@ test('no configuration at all is a working one, with the defaults of the contrac
       connectTimeout: 5000,
       requestTimeout: 15_000,
     },
+    ledger: {
+      metadata: 'embedded',
+      log: 'embedded',
+      retention: 604_800_000,
+      migrate: true,
+      whenFull: 'gap',
+      backlogBytesMax: 2_147_483_648,
+      batchMessagesMax: 1000,
+      batchBytesMax: 4_194_304,
+      writeTimeout: 30_000,
+      retryDelay: 100,
+      retryDelayMax: 10_000,
+      breakerFailures: 5,
+    },
+    mysql: { url: 'mysql://outrigger@localhost:3306/outrigger', connectionsMax: 2, connectTimeout: 5000 },
+    cassandra: {
+      contactPoints: ['localhost:9042'],
+      localDataCenter: 'datacenter1',
+      keyspace: 'outrigger',
+      replicationFactor: 3,
+      connectTimeout: 5000,
+      requestTimeout: 12_000,
+      valueChunkBytes: 262_144,
+    },
     forwarder: {
       batchBytesMax: 921_600,
       batchMessagesMax: 5000,
@@ -117,8 +141,10 @@ test.each([
   ['{}', {}],
   ['{ serverName: k }', { serverName: 'k' }],
   ['false', undefined],
-])('kafka.tls can be %s', async (text, tls) => {
-  expect((await load({ yaml: `kafka: { tls: ${text} }` })).config.kafka.tls).toEqual(tls)
+])('the tls of Kafka, MySQL and Cassandra can be %s', async (text, tls) => {
+  const yaml = ['kafka', 'mysql', 'cassandra'].map((section) => `${section}: { tls: ${text} }`).join('\n')
+  const { kafka, mysql, cassandra } = (await load({ yaml })).config
+  expect([kafka.tls, mysql.tls, cassandra.tls]).toEqual([tls, tls, tls])
 })
 
 test.each([
@@ -194,6 +220,10 @@ test('the examples in deploy/examples and docs/configuration.md are valid, witho
   const files = {
     '/etc/outrigger/kafka/ca.crt': rootCertificates[0] as string,
     '/etc/outrigger/kafka/password': 'hunter2\n',
+    '/etc/outrigger/mysql/ca.crt': rootCertificates[0] as string,
+    '/etc/outrigger/mysql/password': 'hunter2\n',
+    '/etc/outrigger/cassandra/ca.crt': rootCertificates[0] as string,
+    '/etc/outrigger/cassandra/password': 'hunter2\n',
   }
   for (const yaml of [...examples, ...blocks]) {
     const { warnings } = await load({ yaml, files })

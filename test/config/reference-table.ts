@@ -32,10 +32,18 @@ function sectionReference(section: SectionNode): string {
 function row(setting: SettingNode): string {
   const value =
     setting.listExpected === undefined ? setting.info.expected : `${setting.listExpected}: ${setting.info.expected}`
-  const fallback =
-    setting.default === undefined ? (setting.required ? 'must be given' : 'none') : `\`${written(setting.default)}\``
-  const cells = [`\`${setting.path}\`<br>\`${variableOf(setting.path)}\``, fallback, value, setting.description]
+  const cells = [
+    `\`${setting.path}\`<br>\`${variableOf(setting.path)}\``,
+    fallback(setting),
+    value,
+    setting.description,
+  ]
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
+}
+
+function fallback({ default: value, required, followed }: SettingNode): string {
+  if (value !== undefined) return `\`${written(value)}\``
+  return followed ?? (required ? 'must be given' : 'none')
 }
 
 function written(value: unknown): string {

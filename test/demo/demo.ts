@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Program, type Edition } from '../e2e/program.ts'
+import { LedgerTrial, type LedgerVerdict } from '../torture/ledger-trial.ts'
 import { Random } from '../torture/random.ts'
-import { Trial, type Verdict } from '../torture/verdict.ts'
-import type { DemoBroker, OpenBroker } from './demo-broker.ts'
+import { Trial, type SentMessage, type Verdict } from '../torture/verdict.ts'
+import type { DemoStack, OpenStack } from './demo-stack.ts'
 import { WebhookPublishers } from './webhook-publishers.ts'
 import { deliveryHeader, loadWebhooks, sentMessage } from './webhooks.ts'
 
@@ -17,16 +18,20 @@ export interface DemoOptions {
 
 export interface DemoResult {
   readonly verdict: Verdict
+  readonly ledger: LedgerVerdict
   readonly publishers: WebhookPublishers
 }
 
 const concurrency = 16
 
 /** When things happen, as shares of all messages accepted. */
-const acts = { brokerGoes: 0.5, kill: 0.7, brokerReturns: 0.85 } as const
+const acts = { stackGoes: 0.5, kill: 0.7, stackReturns: 0.85 } as const
 
-/** Publishes real webhooks, lets everything break that can, and holds what is in the broker against what was answered. */
-export async function runDemo(openBroker: OpenBroker, options: DemoOptions): Promise<DemoResult> {
+/**
+ * Publishes real webhooks, lets everything break that can, and holds what is in the broker against what was answered, and
+ * what is in the ledger against what is in the broker.
+ */
+export async function runDemo(openStack: OpenStack, options: DemoOptions): Promise<DemoResult> {
   const { edition, rounds, perSecond, say } = options
   const { source, webhooks } = await loadWebhooks()
   const random = new Random(1)
@@ -37,59 +42,67 @@ export async function runDemo(openBroker: OpenBroker, options: DemoOptions): Pro
     `${count(messages.length)} messages in ${topics.length} topics, one for each kind of event; the key is the repository.`,
   )
 
-  await using broker = await openBroker(topics, say)
-  say(`Outrigger starts, with ${broker.name}.`)
-  await using program = await Program.prepare({ edition, settings: broker.settings, name: 'outrigger-demo' })
+  await using stack = await openStack(topics, say)
+  say(`Outrigger starts, with ${stack.name}.`)
+  await using program = await Program.prepare({ edition, settings: stack.settings, name: 'outrigger-demo' })
   const { readyMs } = await program.start()
   say(`It is ready after ${seconds(readyMs)}. ${concurrency} publishers begin, half by TCP, half by the Unix socket.`)
 
   const publishers = new WebhookPublishers(program, { concurrency, perSecond })
   const ending = new AbortController()
   try {
-    const play = new Play(program, broker, publishers, say, ending.signal)
+    const play = new Play(program, stack, publishers, say, ending.signal)
     const publishing = publishers.publish(messages, ending.signal).then(() => say('Every message is accepted.'))
     await Promise.all([publishing, play.run(messages.length)])
-    await play.untilDelivered()
+    await play.untilRecorded()
   } finally {
     ending.abort()
     publishers.close()
   }
-  say('Nothing waits any more. Everything that is in the broker is read back, and compared byte by byte.')
-  const trial = new Trial(publishers.answers, deliveryHeader, (delivery) => {
+  // What was delivered last may have its receipt a moment later: stopping waits for it.
+  say('Nothing waits any more. Outrigger is told to stop.')
+  await program.stop()
+  say('Everything in broker and ledger is read back, and compared byte by byte.')
+  const sent = (delivery: string): SentMessage | null => {
     const webhook = publishers.sent.get(delivery)
     return webhook === undefined ? null : sentMessage(webhook, delivery)
+  }
+  const trial = new Trial(publishers.answers, deliveryHeader, sent)
+  const ledgerTrial = new LedgerTrial(deliveryHeader, sent)
+  await stack.read(program, (record) => {
+    trial.add(record)
+    ledgerTrial.addRecord(record)
   })
-  await broker.read(program, (record) => trial.add(record))
-  return { verdict: trial.verdict(), publishers }
+  return { verdict: trial.verdict(), ledger: await ledgerTrial.read(stack.ledger(program)), publishers }
 }
 
-/** The broker goes away, Outrigger dies and returns, the broker comes back: each at its time. */
+/** Broker and ledger go away, Outrigger dies and returns, broker and ledger come back: each at its time. */
 class Play {
   readonly #program: Program
-  readonly #broker: DemoBroker
+  readonly #stack: DemoStack
   readonly #publishers: WebhookPublishers
   readonly #say: (text: string) => void
   readonly #signal: AbortSignal
 
   constructor(
     program: Program,
-    broker: DemoBroker,
+    stack: DemoStack,
     publishers: WebhookPublishers,
     say: (text: string) => void,
     signal: AbortSignal,
   ) {
     this.#program = program
-    this.#broker = broker
+    this.#stack = stack
     this.#publishers = publishers
     this.#say = say
     this.#signal = signal
   }
 
   async run(total: number): Promise<void> {
-    await this.#untilAccepted(acts.brokerGoes * total)
+    await this.#untilAccepted(acts.stackGoes * total)
     this.#publishers.isOutage = true
-    await this.#broker.goAway(this.#program)
-    this.#say(`Half-way, the broker goes away: ${this.#broker.fate}. Publishing goes on.`)
+    await this.#stack.goAway(this.#program)
+    this.#say(`Half-way, broker and ledger go away: ${this.#stack.fate}. Publishing goes on.`)
 
     await this.#untilAccepted(acts.kill * total)
     this.#say(`Outrigger is killed with SIGKILL, while ${count(await this.#waiting())} messages wait on its disk.`)
@@ -97,18 +110,24 @@ class Play {
     const { readyMs } = await this.#program.start()
     this.#say(`Started again, it is ready after ${seconds(readyMs)}. ${count(await this.#waiting())} messages wait.`)
 
-    await this.#untilAccepted(acts.brokerReturns * total)
-    this.#say(`The broker comes back. ${count(await this.#waiting())} messages wait.`)
+    await this.#untilAccepted(acts.stackReturns * total)
+    this.#say(`Broker and ledger come back. ${count(await this.#waiting())} messages wait.`)
     let isBack = false
-    const returning = this.#broker.comeBack().then(() => {
+    const returning = this.#stack.comeBack().then(() => {
       isBack = true
     })
     await Promise.all([returning, this.#until(async () => isBack)])
     this.#publishers.isOutage = false
   }
 
-  untilDelivered(): Promise<void> {
-    return this.#until(async () => (await this.#waiting()) === 0)
+  /** Until everything is delivered, and the ledger has it. */
+  untilRecorded(): Promise<void> {
+    return this.#until(async () => {
+      const { delivery, ledger } = await this.#program.status()
+      const recorders = ledger?.recorders ?? []
+      const isRecorded = recorders.every((each) => each.lagMessages === 0 && each.oldestFinishedAt === null)
+      return delivery.backlogMessages === 0 && recorders.length === 2 && isRecorded
+    })
   }
 
   #untilAccepted(messages: number): Promise<void> {
@@ -123,7 +142,10 @@ class Play {
       if (performance.now() - toldAt < 1000) continue
       toldAt = performance.now()
       const accepted = count(this.#publishers.accepted).padStart(6)
-      this.#say(`${accepted} accepted, ${count(await this.#waiting()).padStart(5)} wait`)
+      const { delivery, ledger } = await this.#program.status()
+      const lag = Math.max(0, ...(ledger?.recorders ?? []).map(({ lagMessages }) => lagMessages))
+      const waiting = count(delivery.backlogMessages).padStart(5)
+      this.#say(`${accepted} accepted, ${waiting} wait for the broker, ${count(lag).padStart(5)} for the ledger`)
     }
   }
 

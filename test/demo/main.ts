@@ -5,14 +5,16 @@
 import { parseArgs } from 'node:util'
 import { messageOf } from '../../src/base/errors.ts'
 import { formatMs } from '../e2e/durations.ts'
+import { isComplete, type StoreVerdict } from '../torture/ledger-trial.ts'
+import { storeWords } from '../torture/tables.ts'
 import { isFlawless } from '../torture/verdict.ts'
-import { openEmbedded, openKafka } from './demo-broker.ts'
+import { openEmbedded, openReal } from './demo-stack.ts'
 import { count, runDemo, type DemoResult } from './demo.ts'
 
-const usage = `Publishes real GitHub webhooks, takes the broker away, kills Outrigger, and shows that nothing is lost.
+const usage = `Publishes real GitHub webhooks, takes broker and ledger away, kills Outrigger, and shows that nothing is lost.
 
-  npm run demo                    with the embedded broker; needs nothing but Node
-  npm run demo -- --stack real    with real Kafka, which is downloaded and started (or started by Docker)
+  npm run demo                    with the embedded broker and ledger; needs nothing but Node
+  npm run demo -- --stack real    with real Kafka, MySQL and Cassandra, downloaded and started (or started by Docker)
 `
 
 async function main(): Promise<number> {
@@ -40,16 +42,21 @@ async function main(): Promise<number> {
   const say = (text: string): void => {
     print(`${((performance.now() - begun) / 1000).toFixed(1).padStart(5)} s  ${text}`)
   }
-  const openBroker = isReal ? openKafka : openEmbedded
-  const result = await runDemo(openBroker, { edition: 'source', rounds: 10, perSecond: 600, say })
+  const openStack = isReal ? openReal : openEmbedded
+  const result = await runDemo(openStack, { edition: 'source', rounds: 10, perSecond: 600, say })
   print(report(result))
-  return isFlawless(result.verdict) ? 0 : 1
+  return isRight(result) ? 0 : 1
 }
 
-function report({ verdict, publishers }: DemoResult): string {
+function isRight({ verdict, ledger }: DemoResult): boolean {
+  return isFlawless(verdict) && isComplete(ledger)
+}
+
+function report(result: DemoResult): string {
+  const { verdict, ledger, publishers } = result
   const { allTimes, outageTimes } = publishers
   const p = (share: number): string =>
-    `${formatMs(allTimes.quantile(share)).padStart(9)}   ${formatMs(outageTimes.quantile(share)).padStart(9)} while the broker was away`
+    `${formatMs(allTimes.quantile(share)).padStart(9)}   ${formatMs(outageTimes.quantile(share)).padStart(9)} while broker and ledger were away`
   const rows: [string, string][] = [
     ['accepted', number(verdict.answered)],
     ['time to answer, p50', p(0.5)],
@@ -59,14 +66,16 @@ function report({ verdict, publishers }: DemoResult): string {
     ['out of order', number(verdict.outOfOrder.length)],
     ['not byte for byte', number(verdict.damaged.length + verdict.unknown + verdict.wrongAnswers)],
     ['duplicated', number(verdict.duplicates.length)],
+    ['metadata rows', figures(ledger.metadata)],
+    ['log entries', figures(ledger.log)],
     [
       'not answered',
       `${number(publishers.repeated)}   at the kill, and sent again; ${verdict.keptUnanswered} of them had been kept already`,
     ],
   ]
   const width = Math.max(...rows.map(([what]) => what.length)) + 2
-  const end = isFlawless(verdict)
-    ? 'Everything that was answered is in the broker, in order. Try next, each in a terminal of its own:'
+  const end = isRight(result)
+    ? 'Everything that was answered is in the broker, in order, and once in the ledger. Try next, each in a terminal of its own:'
     : 'THIS MUST NOT BE: see the table. Try, to look into it:'
   return [
     '',
@@ -78,6 +87,10 @@ function report({ verdict, publishers }: DemoResult): string {
     "  curl -d 'hello' localhost:4110/topics/greetings",
     '  node_modules/.bin/node src/main.ts tail greetings --from beginning',
   ].join('\n')
+}
+
+function figures(store: StoreVerdict): string {
+  return `${number(store.recorded)}   ${storeWords(store)}`
 }
 
 function number(value: number): string {

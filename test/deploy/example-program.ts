@@ -12,6 +12,8 @@ class BrokerError extends Error {}
 
 /** What is bundled in test/deploy/build.test.ts: a bit of all that the real program is made of. */
 async function report(): Promise<unknown> {
+  // A part of its own, loaded when it is needed.
+  const { systemClock } = await import('../../src/base/clock.ts')
   using database = new DatabaseSync(':memory:')
   const worker = new Worker(new URL(import.meta.url))
   const fromWorker = await new Promise((resolve, reject) => {
@@ -28,6 +30,7 @@ async function report(): Promise<unknown> {
     errors: errors.map(({ name, code }) => ({ name, code })),
     another: new BrokerError().name,
     kafkajs: typeof new Kafka({ brokers: ['127.0.0.1:9'] }).producer,
+    clock: typeof systemClock.now(),
     metrics: await register.metrics(),
     sqlite: database.prepare('SELECT 1 AS one').get(),
     file: fs.existsSync(import.meta.filename),

@@ -13,7 +13,7 @@ describe('outrigger', () => {
   test('alone prints help', async () => {
     const { code, stdout, stderr } = await runCommand([])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    for (const command of ['run', 'config', 'tail', 'health', 'version', 'help'])
+    for (const command of ['run', 'config', 'tail', 'log', 'show', 'migrate', 'health', 'version', 'help'])
       expect(stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'))
   })
 

@@ -49,7 +49,13 @@ export type PublishTarget = { readonly host: string; readonly port: number } | {
 /** As much of `GET /status` as is used here. */
 export interface ProgramStatus {
   readonly state: string
-  readonly journal: { readonly id: string; readonly nextSeq: number; readonly bytes: number }
+  readonly journal: {
+    readonly id: string
+    readonly firstSeq: number
+    readonly nextSeq: number
+    readonly bytes: number
+    readonly heldForLedgerBytes: number
+  }
   readonly delivery: {
     readonly breaker: string
     readonly backlogMessages: number
@@ -59,6 +65,19 @@ export interface ProgramStatus {
       readonly failure: { readonly reason: string; readonly message: string } | null
     }[]
   }
+  /** null without a ledger. */
+  readonly ledger: { readonly recorders: readonly RecorderStatus[] } | null
+}
+
+/** How the recorder of one store stands. */
+export interface RecorderStatus {
+  readonly store: 'metadata' | 'log'
+  readonly lagMessages: number
+  /** Of the oldest message that is known and not recorded yet; milliseconds since the epoch. */
+  readonly oldestFinishedAt: number | null
+  /** How many gaps and refused messages are noted. */
+  readonly exceptions: number
+  readonly failure: { readonly reason: string; readonly message: string } | null
 }
 
 /**
@@ -128,6 +147,11 @@ export class Program implements AsyncDisposable {
     return join(this.dataDirectory, 'broker.sqlite')
   }
 
+  /** The embedded ledger's file. */
+  get ledgerFile(): string {
+    return join(this.dataDirectory, 'ledger.sqlite')
+  }
+
   get pid(): number {
     if (this.#process === null) throw new Error('the program does not run')
     return this.#process.pid
@@ -142,9 +166,10 @@ export class Program implements AsyncDisposable {
     return this.#environment
   }
 
-  /** Resolves when it is ready, with how long that took. */
-  async start(): Promise<{ readonly readyMs: number }> {
+  /** Resolves when it is ready, with how long that took. `settings` win over those of the program, from now on. */
+  async start(settings: Readonly<Record<string, string>> = {}): Promise<{ readonly readyMs: number }> {
     if (this.isRunning) throw new Error('the program runs already')
+    Object.assign(this.#environment, settings)
     const [command, ...args] = this.#command
     this.#starts++
     const begun = performance.now()
@@ -218,19 +243,25 @@ export class Program implements AsyncDisposable {
 
   /** Resolves when everything that was accepted is delivered, or all but `backlogMax`: under load some is always on its way. */
   async drained(backlogMax = 0): Promise<void> {
-    const timeoutMs = 120_000
-    const deadline = performance.now() + timeoutMs
-    for (;;) {
-      const { delivery } = await this.status()
-      if (delivery.backlogMessages <= backlogMax) return
-      if (performance.now() > deadline) {
-        const failing = delivery.lanes.filter((lane) => lane.failure !== null)
-        throw new Error(
-          `${delivery.backlogMessages} messages are not delivered after ${timeoutMs} ms; failing: ${JSON.stringify(failing)}\n${await this.log()}`,
-        )
-      }
-      await sleep(100)
-    }
+    await this.#until(({ delivery }) => {
+      if (delivery.backlogMessages <= backlogMax) return null
+      const failing = delivery.lanes.filter((lane) => lane.failure !== null)
+      return `${delivery.backlogMessages} messages are not delivered; failing: ${JSON.stringify(failing)}`
+    })
+  }
+
+  /**
+   * Resolves when the ledger has everything that was delivered, or all but `lagMax`: under load some is always on its way.
+   * Without a load, wait until it is `drained` first. A last receipt may still be on its way to the recorders; only
+   * `stop` waits for that.
+   */
+  async recorded(lagMax = 0): Promise<void> {
+    await this.#until(({ ledger }) => {
+      const behind = (ledger?.recorders ?? []).filter(
+        ({ lagMessages, oldestFinishedAt }) => lagMessages > lagMax || (lagMax === 0 && oldestFinishedAt !== null),
+      )
+      return behind.length === 0 ? null : `the ledger is behind: ${JSON.stringify(behind)}`
+    })
   }
 
   /** All that it has printed since `prepare`, over all its starts. */
@@ -254,6 +285,19 @@ export class Program implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose()
+  }
+
+  /** `missing` says what is still to come; null when nothing is. */
+  async #until(missing: (status: ProgramStatus) => string | null): Promise<void> {
+    const timeoutMs = 120_000
+    const deadline = performance.now() + timeoutMs
+    for (;;) {
+      const still = missing(await this.status())
+      if (still === null) return
+      if (performance.now() > deadline)
+        throw new Error(`after ${timeoutMs} ms ${still}\n${(await this.log()).slice(-20_000)}`)
+      await sleep(100)
+    }
   }
 
   async #waitUntilReady(): Promise<void> {

@@ -76,6 +76,67 @@ export function describeConsumerContract(name: string, setUp: () => Promise<Cons
       expect(values).toEqual(['one'])
     })
 
+    /** To one partition, at these times. */
+    const sendAt = (topic: string, ...timestamps: number[]) =>
+      under.broker.send(
+        topic,
+        timestamps.map((timestamp) => outgoing({ partition: 0, timestamp, value: Buffer.from(`at ${timestamp}`) })),
+        never,
+      )
+    const offsetOf = async (topic: string, time: number | 'beginning' | 'end') =>
+      (await under.consumer.offsetsAt(topic, time, never)).find(({ partition }) => partition === 0)?.offset
+
+    test('finds offsets by time: of the first record that is not older, else the end', async () => {
+      const topic = await under.freshTopic()
+      const now = Date.now()
+      await sendAt(topic, now - 3000, now - 2000)
+      await sendAt(topic, now - 1000)
+      expect(await offsetOf(topic, 'beginning')).toBe(0)
+      expect(await offsetOf(topic, now - 5000)).toBe(0)
+      expect(await offsetOf(topic, now - 2000)).toBe(1)
+      expect(await offsetOf(topic, now - 1999)).toBe(2)
+      expect(await offsetOf(topic, now + 1)).toBe(3)
+      expect(await offsetOf(topic, 'end')).toBe(3)
+      const partitions = (await under.consumer.offsetsAt(topic, 0, never)).map(({ partition }) => partition)
+      expect(partitions).toEqual([...partitions.keys()])
+    })
+
+    test('finds no offsets of a topic that does not exist', async () => {
+      expect(await under.consumer.offsetsAt(under.missingTopic(), 'end', never)).toEqual([])
+    })
+
+    test('reads a part of a partition, and ends by itself', async () => {
+      const topic = await under.freshTopic()
+      const now = Date.now()
+      await sendAt(topic, ...Array.from({ length: 700 }, (_, i) => now + i))
+      const offsets: number[] = []
+      for await (const record of under.consumer.readRange(topic, 0, 3, 690, never)) {
+        offsets.push(record.offset)
+        expect(String(record.value)).toBe(`at ${now + record.offset}`)
+      }
+      expect(offsets).toEqual(Array.from({ length: 687 }, (_, i) => i + 3))
+      for await (const record of under.consumer.readRange(topic, 0, 5, 5, never)) throw new Error(String(record.value))
+    })
+
+    test('reads a part to the end, also when the reader is slow and stops early', async () => {
+      const topic = await under.freshTopic()
+      await sendAt(topic, ...Array.from({ length: 300 }, (_, i) => Date.now() + i))
+      let last = -1
+      for await (const record of under.consumer.readRange(topic, 0, 0, 300, never)) last = record.offset
+      expect(last).toBe(299)
+      for await (const record of under.consumer.readRange(topic, 0, 0, 300, never)) {
+        expect(record.offset).toBe(0)
+        break
+      }
+    })
+
+    test('names the topics that there are', async () => {
+      const topic = await under.freshTopic()
+      await send(topic, 'one')
+      expect(await under.consumer.topics(never)).toContain(topic)
+      expect(await under.consumer.topics(never)).not.toContain(under.missingTopic())
+    })
+
     test('reads several topics at once', async () => {
       const [a, b] = [await under.freshTopic(), await under.freshTopic()]
       await send(a, 'a')

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import type { Receipt } from '../../src/forwarder/receipt.ts'
-import { decodeReceipt, receiptCodec } from '../../src/forwarder/receipt.ts'
+import type { Receipt } from '../../src/message/receipt.ts'
+import { decodeReceipt, receiptCodec } from '../../src/message/receipt.ts'
 import { ReceiptLog, ReceiptsClosedError } from '../../src/forwarder/receipt-log.ts'
 import { Journal } from '../../src/journal/journal.ts'
 import { Life } from './life.ts'

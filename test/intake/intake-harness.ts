@@ -51,8 +51,9 @@ class FakeFates implements FateSource {
   readonly fates = new Map<number, MessageFate>()
   failure: Error | null = null
 
-  find(seq: number): Promise<MessageFate | null> {
-    return this.failure === null ? Promise.resolve(this.fates.get(seq) ?? null) : Promise.reject(this.failure)
+  find(position: { readonly journalId: string; readonly seq: number }): Promise<MessageFate | null> {
+    if (this.failure !== null) return Promise.reject(this.failure)
+    return Promise.resolve((position.journalId === journalId && this.fates.get(position.seq)) || null)
   }
 }
 

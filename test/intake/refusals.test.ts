@@ -71,6 +71,8 @@ const cases: Case[] = [
   { name: 'the thirtieth of February', code: 'timestamp_invalid', bytes: post(topic, 'x', { 'Outrigger-Timestamp': '2026-02-30T00:00:00Z' }) }, // prettier-ignore
   { name: 'a time without a zone', code: 'timestamp_invalid', bytes: post(topic, 'x', { 'Outrigger-Timestamp': '2026-02-03T00:00:00' }) }, // prettier-ignore
   { name: 'a key that is not UTF-8', code: 'key_invalid', bytes: post(`${topic}?key=%ff`, 'x') },
+  { name: 'a header that is ours', code: 'header_invalid', bytes: post(topic, 'x', { 'Outrigger-Header-Outrigger-Id': 'fake' }) }, // prettier-ignore
+  { name: 'a header that is ours, in a line', code: 'member_invalid', bytes: line('{"value":1,"headers":{"outrigger-accepted-at":"1"}}'), inLine: { status: 400, line: 1 } }, // prettier-ignore
   { name: 'an Outrigger header with a slip', code: 'header_invalid', bytes: post(topic, 'x', { 'Outrigger-Kye': 'a' }), detail: /outrigger-kye/ }, // prettier-ignore
   { name: 'a message header without a name', code: 'header_invalid', bytes: post(topic, 'x', { 'Outrigger-Header-': 'a' }) }, // prettier-ignore
   { name: 'a producer that is not UTF-8', code: 'header_invalid', bytes: post(topic, 'x', { 'Outrigger-Producer': '\xff' }) }, // prettier-ignore
@@ -106,6 +108,7 @@ const cases: Case[] = [
   { name: 'an NDJSON body of blank lines', code: 'body_empty', bytes: line('\n \r\n\t\n') },
   { name: 'a full journal', code: 'journal_full', bytes: post(topic, 'x'), failure: unavailable('journal_full'), headers: { 'retry-after': '7' }, detail: /^No room for more\.$/ }, // prettier-ignore
   { name: 'a full journal, for all lines', code: 'journal_full', bytes: line('{"value":1}\n{"value":2}'), failure: unavailable('journal_full'), headers: { 'retry-after': '7' } }, // prettier-ignore
+  { name: 'a ledger that is away', code: 'ledger_unavailable', bytes: head('GET', `/messages/${journalId}-1`), failure: unavailable('ledger_unavailable') }, // prettier-ignore
   { name: 'a failed journal', code: 'journal_failed', bytes: post(topic, 'x'), failure: unavailable('journal_failed') },
   { name: 'a closed journal', code: 'draining', bytes: post(topic, 'x'), failure: unavailable('draining') },
   { name: 'a journal that holds too much', code: 'overloaded', bytes: post(topic, 'x'), failure: unavailable('overloaded') }, // prettier-ignore
@@ -157,6 +160,7 @@ describe('intake refuses', () => {
   test.each(cases)('$name: $code', async ({ code, bytes, options, failure, inLine, headers, detail }) => {
     harness = await IntakeHarness.start(options)
     harness.sink.failure = failure ?? null
+    harness.fates.failure = failure ?? null
     const answer = await harness.send(bytes)
 
     const problem = inLine === undefined ? wholeProblem(answer, code) : problemInLine(answer, code, inLine)

@@ -297,3 +297,33 @@ test('many starts and crashes in turn lose nothing and leave no gap', async () =
   await expectHolds(directory, written)
   for (const journal of dead) await journal.close()
 })
+
+describe('a journal that has lost its end', () => {
+  test('gives none of the lost seqs again, and tells readers of nothing but what is there', async () => {
+    const directory = await temporaryDirectory()
+    const { journal } = await openText(directory)
+    await appendEach(journal, ['a', 'b'])
+    await Promise.all([journal.skipTo(10), journal.append(['c', 'd'])])
+    await journal.skipTo(5)
+    expect(journal.nextSeq).toBe(12)
+    const expected = [[1, 'a'], [2, 'b'], [10, 'c'], [11, 'd']] // prettier-ignore
+    expect(await readText(journal)).toEqual(expected)
+    for (const from of [3, 9, 10]) expect(await readText(journal, from)).toEqual(expected.slice(2))
+    await journal.close()
+    const again = (await openText(directory)).journal
+    expect(again.nextSeq).toBe(12)
+    expect(await readText(again)).toEqual(expected)
+    await again.close()
+  })
+
+  test('keeps the gap over a crash, also when nothing was appended behind it', async () => {
+    const directory = await temporaryDirectory()
+    const { journal } = await openText(directory)
+    await appendEach(journal, ['a'])
+    await journal.skipTo(1000)
+    const crashedHere = (await openText(directory)).journal
+    expect(crashedHere.nextSeq).toBe(1000)
+    expect(await crashedHere.append(['b'])).toBe(1000)
+    await Promise.all([crashedHere.close(), journal.close()])
+  })
+})

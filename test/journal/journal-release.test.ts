@@ -257,3 +257,40 @@ describe('a reader that nobody waits for', () => {
     await journal.close()
   })
 })
+
+describe('a hold', () => {
+  test('keeps what is released, until its reader holds on to something later; the last of several decides', async () => {
+    const directory = await temporaryDirectory()
+    const { journal } = await openText(directory)
+    await appendEach(journal, records)
+    const bases = await basesIn(directory)
+    const [first, second = 0, third = 0, fourth = 0] = bases
+    await journal.hold('one', 0)
+    await journal.hold('other', second)
+    await journal.release(fourth)
+    expect(journal.firstSeq).toBe(first)
+    const held = journal.heldBytes
+    expect(held).toBeGreaterThan(2 * 0.9 * smallSegmentBytes)
+    expect(held).toBeLessThanOrEqual(3 * smallSegmentBytes)
+    await journal.hold('one', third)
+    expect(journal.firstSeq).toBe(second)
+    await journal.hold('other', Number.MAX_SAFE_INTEGER)
+    expect(journal.firstSeq).toBe(third)
+    await journal.hold('one', 101)
+    expect(journal.firstSeq).toBe(fourth)
+    expect(journal.heldBytes).toBe(0)
+    await journal.close()
+  })
+
+  test('says how far one has to go for so many bytes', async () => {
+    const directory = await temporaryDirectory()
+    const { journal } = await openText(directory)
+    await appendEach(journal, records)
+    const bases = await basesIn(directory)
+    expect(journal.seqAfter(0)).toBe(bases[0])
+    expect(journal.seqAfter(1)).toBe(bases[1])
+    expect(journal.seqAfter(smallSegmentBytes + 1)).toBe(bases[2])
+    expect(journal.seqAfter(1e12)).toBe(bases.at(-1))
+    await journal.close()
+  })
+})

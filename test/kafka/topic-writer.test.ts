@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import type { Clock } from '../../src/base/clock.ts'
 import type { OutgoingMessage } from '../../src/forwarder/broker.ts'
 import { BrokerError } from '../../src/forwarder/broker.ts'
+import type { ProducerIdentity, TopicShape } from '../../src/kafka/kafka-cluster.ts'
 import type { KafkaNode } from '../../src/kafka/kafka-node.ts'
 import type { Parcel, ParcelOutcome } from '../../src/kafka/produce-queue.ts'
 import { decodeRecordBatches, RecordEncoder } from '../../src/kafka/record-batch.ts'
@@ -34,15 +35,26 @@ class Fixture {
   clusterIsAway = false
   /** Called when the cluster is asked for the layout. */
   whenAsked = (): void => {}
+  /** What the cluster waits for before it tells the layout. */
+  beforeLayout: Promise<void> | undefined
+  isMissing = false
+  created = 0
   producers = 0
+  /** As a cluster must not do: it gives the same producer again. */
+  sameProducer = false
+  nowMs = 0
   layouts = 0
   withdrawn = 0
   #turn = 0
   readonly #offsets = [0, 0, 0]
   readonly writer: TopicWriter
 
-  constructor(idempotent = true) {
-    const clock: Clock = { now: () => 0, monotonic: () => 0, sleep: async (_, signal) => signal?.throwIfAborted() }
+  constructor(idempotent = true, createTopics?: TopicShape) {
+    const clock: Clock = {
+      now: () => 0,
+      monotonic: () => this.nowMs,
+      sleep: async (_, signal) => signal?.throwIfAborted(),
+    }
     const surroundings = {
       clock,
       encoder: new RecordEncoder(),
@@ -52,15 +64,19 @@ class Fixture {
         layout: async () => {
           this.layouts++
           this.whenAsked()
+          await this.beforeLayout
           if (this.clusterIsAway) throw new BrokerError('transient', 'ECONNREFUSED', 'the cluster is away')
-          return { leaders: this.leaders }
+          return this.isMissing ? undefined : { leaders: this.leaders }
         },
-        createTopic: async () => {},
-        newProducer: async () => ({ producerId: BigInt(++this.producers), epoch: 0 }),
+        createTopic: async () => {
+          this.created++
+          this.isMissing = false
+        },
+        producer: async (used: ProducerIdentity | undefined) => this.#producer(used),
       },
       queueOf: () => ({ add: (parcel: Parcel) => this.#add(parcel) }),
     }
-    this.writer = new TopicWriter('t', surroundings, { idempotent, compression: 'none', createTopics: undefined })
+    this.writer = new TopicWriter('t', surroundings, { idempotent, compression: 'none', createTopics })
   }
 
   next(partition: number, ...outcomes: (ParcelOutcome | 'hang')[]): void {
@@ -69,6 +85,13 @@ class Fixture {
 
   write(messages: readonly OutgoingMessage[], signal = never) {
     return this.writer.write(messages, signal)
+  }
+
+  /** As the cluster: the same for all, but younger than the one that was used. */
+  #producer(used: ProducerIdentity | undefined): ProducerIdentity {
+    if (this.sameProducer) return { producerId: BigInt(this.producers), epoch: 0 }
+    if (this.producers === 0 || used?.producerId === BigInt(this.producers)) this.producers++
+    return { producerId: BigInt(this.producers), epoch: 0 }
   }
 
   #add({ partition, bytes }: Parcel) {
@@ -100,8 +123,94 @@ test('numbers the batches of a partition one after another', async () => {
   expect(fixture.sent.map(({ partition, producerId, sequence }) => [partition, producerId, sequence])).toEqual([
     [0, 1, 0],
     [0, 1, 2],
-    [1, 2, 0],
+    [1, 1, 0],
   ])
+})
+
+test('a partition that begins anew leaves the others with their producer, and never goes back to its own', async () => {
+  const fixture = new Fixture()
+  await fixture.write([...batch(0, 'a'), ...batch(1, 'b')])
+  fixture.next(0, refused(45))
+  await fixture.write(batch(0, 'c'))
+  await fixture.write(batch(1, 'd'))
+  fixture.next(1, refused(45))
+  await fixture.write(batch(1, 'e'))
+  await fixture.write(batch(2, 'f'))
+  fixture.next(0, refused(45))
+  await fixture.write(batch(0, 'g'))
+  expect(fixture.sent.map(({ values, producerId, sequence }) => [values[0], producerId, sequence])).toEqual([
+    ['a', 1, 0],
+    ['b', 1, 0],
+    ['c', 1, 1],
+    ['c', 2, 0],
+    ['d', 1, 1],
+    ['e', 1, 2],
+    ['e', 2, 0],
+    ['f', 2, 0],
+    ['g', 2, 1],
+    ['g', 3, 0],
+  ])
+})
+
+test('a cluster that gives a producer twice to a partition is caught, before a number is used twice', async () => {
+  const fixture = new Fixture()
+  await fixture.write(batch(0, 'a'))
+  fixture.sameProducer = true
+  fixture.next(0, refused(45))
+  await expect(fixture.write(batch(0, 'b'))).rejects.toThrow('must not number a partition twice')
+  expect(fixture.sent).toHaveLength(2)
+})
+
+test('an old layout is used on while a new one is asked for, and no batch waits for it', async () => {
+  const fixture = new Fixture()
+  await fixture.write(batch(0, 'a'))
+  fixture.nowMs += 6 * 60_000
+  const answer = Promise.withResolvers<void>()
+  fixture.beforeLayout = answer.promise
+  await fixture.write(batch(0, 'b'))
+  await fixture.write(batch(0, 'c'))
+  expect(fixture.layouts).toBe(2) // the one that is under way is enough
+  fixture.leaders = [1, 1, 1, 1]
+  answer.resolve()
+  await new Promise((resolve) => setImmediate(resolve))
+  fixture.nowMs += 60_000
+  await fixture.write(batch(3, 'd'))
+  expect(fixture.layouts).toBe(2)
+})
+
+test('an old layout is good enough while the cluster can not be asked', async () => {
+  const fixture = new Fixture()
+  await fixture.write(batch(0, 'a'))
+  fixture.nowMs += 6 * 60_000
+  fixture.clusterIsAway = true
+  await fixture.write(batch(0, 'b'))
+  await new Promise((resolve) => setImmediate(resolve))
+  await fixture.write(batch(0, 'c'))
+  expect(fixture.sent.map(({ values }) => values[0])).toEqual(['a', 'b', 'c'])
+})
+
+test('a topic that is gone when its old layout is renewed is looked for by the next write', async () => {
+  const fixture = new Fixture()
+  await fixture.write(batch(0, 'a'))
+  fixture.nowMs += 6 * 60_000
+  fixture.isMissing = true
+  await fixture.write(batch(0, 'b'))
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(await failureOf(fixture.write(batch(0, 'c')))).toMatchObject({ reason: 'UNKNOWN_TOPIC_OR_PARTITION' })
+})
+
+test('a topic that was just created is given more time to be ready than one that was there', async () => {
+  const ready = [refused(3), refused(6), refused(6), refused(6), written(0)]
+  const there = new Fixture()
+  there.next(0, ...ready)
+  expect(await failureOf(there.write(batch(0, 'a')))).toMatchObject({ failure: 'blocked' })
+  const missing = new Fixture(true, { partitions: 3, replicationFactor: 1 })
+  missing.isMissing = true
+  missing.next(0, ...ready)
+  expect((await missing.write(batch(0, 'a'))).offsets).toEqual([0])
+  expect(missing.created).toBe(1)
+  missing.next(0, ...ready)
+  expect(await failureOf(missing.write(batch(0, 'b')))).toMatchObject({ failure: 'blocked' })
 })
 
 test('a batch whose answer was lost is sent again under its own number, in the same write and in the next', async () => {

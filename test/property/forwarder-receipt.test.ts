@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { Receipt } from '../../src/forwarder/receipt.ts'
-import { decodeReceipt, receiptCodec } from '../../src/forwarder/receipt.ts'
+import type { Receipt } from '../../src/message/receipt.ts'
+import { decodeReceipt, receiptCodec } from '../../src/message/receipt.ts'
 
 /** Also the edges: 0, the bounds of one byte and of 31 bits, and the largest there is. */
 const edges = [0, 1, 127, 128, 16_383, 16_384, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 52, Number.MAX_SAFE_INTEGER]

@@ -39,6 +39,7 @@ const blocks = fc.record({
   payload: fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
   firstSeq: seqs,
   count: uint32s,
+  isGap: fc.boolean(),
   number: uint32s,
   previousCrc: uint32s,
   writtenAt: seqs,

@@ -1,21 +1,24 @@
 /**
- * `npm run torture -- --kills 200 [--seed N]` kills Outrigger again and again beside real Kafka;
- * `npm run torture -- --outage 60 [--broker embedded]` lets the broker be away. Both print what came of it, and exit with
- * a code other than 0 when a promise was broken.
+ * `npm run torture -- --kills 200 [--seed N]` kills Outrigger again and again, and real Kafka, MySQL and Cassandra beside
+ * it; `npm run torture -- --outage 60 [--broker embedded]` lets these be away. Both print what came of it, and exit with a
+ * code other than 0 when a promise was broken.
  */
 import { parseArgs } from 'node:util'
 import { messageOf } from '../../src/base/errors.ts'
-import { startKafka } from '../stack/kafka/kafka.ts'
-import { runOutage } from './outage.ts'
-import { outageBroker } from './outage-broker.ts'
+import { hasKeptAll, runOutages } from './outage.ts'
+import { embeddedOutageStack, outagesOf, realOutageStack, type OutageStack } from './outage-stack.ts'
+import { RealStack } from './real-stack.ts'
 import { outageTable, tortureTable } from './tables.ts'
 import { hasPassed, torture } from './torture.ts'
-import { isFlawless } from './verdict.ts'
 
-const usage = `Kills Outrigger or its broker, and shows that nothing is lost.
+const usage = `Kills Outrigger or what it writes to, and shows that nothing is lost.
 
-  npm run torture -- [--kills 200] [--seed N] [--publishers 64]     real Kafka; Outrigger is killed so many times
-  npm run torture -- --outage SECONDS [--broker kafka|embedded]     the broker is away for so long, and at the start
+  npm run torture -- [--kills 200] [--seed N] [--publishers 64]
+      Outrigger is killed so many times, and Kafka, MySQL and Cassandra meanwhile, all of them real
+
+  npm run torture -- --outage SECONDS [--broker kafka|embedded]
+      Kafka, MySQL and Cassandra are away for so long: each alone, then both stores, then all three at the start;
+      or, without any server, the embedded broker, the embedded ledger, then both, then both at the start
 `
 
 interface Arguments {
@@ -40,24 +43,31 @@ async function main(): Promise<number> {
   }
   // What was started is ended by its supervisors as soon as this process is gone.
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => process.exit(130))
-  return args.outageSeconds === null ? runTorture(args) : runOutages(args.broker, args.outageSeconds)
+  return args.outageSeconds === null ? runTorture(args) : runAllOutages(args.broker, args.outageSeconds)
 }
 
 async function runTorture({ kills, seed, publishers }: Arguments): Promise<number> {
   say(`Seed ${seed}: the same seed sends the same messages, and kills at the same moments.`)
-  await using cluster = await startKafka()
-  const result = await torture(cluster, { kills, seed, publishers, say })
+  await using stack = await RealStack.start()
+  const result = await torture(stack, { kills, seed, publishers, say })
   print(`\n${tortureTable(result)}`)
   return hasPassed(result) ? 0 : 1
 }
 
-async function runOutages(name: Arguments['broker'], seconds: number): Promise<number> {
+async function runAllOutages(broker: Arguments['broker'], seconds: number): Promise<number> {
+  if (broker === 'embedded') return runOutagesOn(async () => embeddedOutageStack(), seconds)
+  await using servers = await RealStack.start()
+  return await runOutagesOn(() => realOutageStack(servers), seconds)
+}
+
+async function runOutagesOn(open: () => Promise<OutageStack>, seconds: number): Promise<number> {
   let exitCode = 0
   for (const isAwayAtStart of [false, true]) {
-    await using broker = await outageBroker(name)
-    const result = await runOutage(broker, { seconds, isAwayAtStart, say })
+    await using stack = await open()
+    const outages = isAwayAtStart ? [stack.parties] : outagesOf(stack)
+    const result = await runOutages(stack, { outages, seconds, isAwayAtStart, say })
     print(`\n${outageTable(result)}\n`)
-    if (!isFlawless(result.verdict) || result.notAccepted > 0) exitCode = 1
+    if (!hasKeptAll(result)) exitCode = 1
   }
   return exitCode
 }

@@ -2,33 +2,49 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Durations } from '../e2e/durations.ts'
 import { Program } from '../e2e/program.ts'
 import { Publisher } from '../e2e/publisher.ts'
-import type { OutageBroker } from './outage-broker.ts'
-import { AnswerLog, Trial, type SentMessage, type Verdict } from './verdict.ts'
+import { isComplete, LedgerTrial, type LedgerVerdict } from './ledger-trial.ts'
+import { duties, type Duty, type OutageStack, type Party } from './outage-stack.ts'
+import { AnswerLog, isFlawless, Trial, type SentMessage, type Verdict } from './verdict.ts'
 
 export interface OutageOptions {
-  /** How long the broker is away. */
+  /** Who is away together, one outage after another. */
+  readonly outages: readonly (readonly Party[])[]
+  /** How long each outage is. */
   readonly seconds: number
-  /** Whether it is away when Outrigger starts; else it goes away later. */
+  /** Whether those of the first outage are away when Outrigger starts; else they go away later. */
   readonly isAwayAtStart: boolean
-  /** How long publishing goes on with the broker up, before and after. Default: as long as it is away, 10 s at most. */
+  /** How long publishing goes on with all of them up, around each outage. Default: as long as these are, 10 s at most. */
   readonly normalSeconds?: number
   readonly say: (text: string) => void
 }
 
+/** What one outage was like. */
+export interface OutageFigures {
+  readonly away: readonly Party[]
+  /** Times to answer. */
+  readonly times: Durations
+  /** For each duty, the most messages that waited for it at a time. */
+  readonly waitingMax: Readonly<Record<Duty, number>>
+  /** From the return until nothing waited. */
+  readonly catchUpMs: number
+}
+
 export interface OutageResult {
-  readonly broker: string
   readonly seconds: number
   readonly isAwayAtStart: boolean
   readonly readyMs: number
+  readonly outages: readonly OutageFigures[]
   readonly verdict: Verdict
+  readonly ledger: LedgerVerdict
   /** Requests with no answer, or another one than 202. */
   readonly notAccepted: number
-  /** Times to answer while the broker was up and nothing waited, and while it was away. */
+  /** Times to answer while everybody was up and nothing waited. */
   readonly normal: Durations
-  readonly outage: Durations
-  readonly backlogMax: number
-  /** From the broker's return until nothing waited. */
-  readonly catchUpMs: number
+}
+
+/** Whether every request was accepted, and every message is delivered and recorded. */
+export function hasKeptAll({ notAccepted, verdict, ledger }: OutageResult): boolean {
+  return notAccepted === 0 && verdict.answered > 0 && isFlawless(verdict) && isComplete(ledger)
 }
 
 const tagHeader = 'outage-tag'
@@ -36,73 +52,119 @@ const publisherCount = 16
 const perSecondEach = 30
 /** A process just started is slow at first, and would make what follows look better than it is. */
 const warmUpMs = 2000
+/** Under load some are always on their way; recorders wait a little for more of them. */
+const underWay = { delivery: publisherCount * 2, recording: publisherCount * perSecondEach } as const
+const lookEveryMs = 250
 
 /**
- * Publishes at a steady rate, takes the broker away and brings it back, and holds what is in the broker against what was
- * answered. Nothing but the broker is touched.
+ * Publishes at a steady rate, takes away what Outrigger writes to and brings it back, and holds what is in the broker
+ * against what was answered, and what is in the ledger against what is in the broker. Nothing but these is touched.
  */
-export async function runOutage(broker: OutageBroker, options: OutageOptions): Promise<OutageResult> {
+export async function runOutages(stack: OutageStack, options: OutageOptions): Promise<OutageResult> {
   const { seconds, isAwayAtStart, say } = options
-  const normalSeconds = options.normalSeconds ?? Math.min(10, seconds)
-  await using program = await Program.prepare({ name: 'outrigger-outage', settings: broker.settings })
+  const normalMs = (options.normalSeconds ?? Math.min(10, seconds)) * 1000
+  await using program = await Program.prepare({ name: 'outrigger-outage', settings: stack.settings })
   if (isAwayAtStart) {
-    await broker.goAway(program)
-    say('The broker is away. Outrigger starts.')
+    await goAway(options.outages[0] ?? [], program)
+    say('Outrigger starts.')
   }
   const { readyMs } = await program.start()
-  const load = new SteadyLoad(program, broker.topic)
+  const load = new SteadyLoad(program, stack.topic)
+  const normal = new Durations()
+  const outages: OutageFigures[] = []
+  const publishNormally = async (): Promise<void> => {
+    load.times = normal
+    await sleep(normalMs)
+    load.times = null
+  }
   try {
     await sleep(warmUpMs)
-    if (!isAwayAtStart) {
-      say(`Publishing with the broker up, for ${normalSeconds} s.`)
-      load.times = load.normal
-      await sleep(normalSeconds * 1000)
+    for (const [i, away] of options.outages.entries()) {
+      if (i > 0 || !isAwayAtStart) {
+        // At the start there are tables to be made first.
+        await caughtUp(program)
+        await publishNormally()
+        await goAway(away, program)
+      }
+      say(`Away for ${seconds} s: ${namesOf(away)}.`)
+      const times = new Durations()
+      load.times = times
+      const waitingMax = await watch(program, seconds * 1000)
       load.times = null
-      await broker.goAway(program)
+      const backAt = performance.now()
+      await Promise.all(away.map((party) => party.comeBack()))
+      say(`Back: ${namesOf(away)}.`)
+      await caughtUp(program)
+      const catchUpMs = performance.now() - backAt
+      say(`What waited is delivered and recorded ${(catchUpMs / 1000).toFixed(1)} s after that was begun.`)
+      outages.push({ away, times, waitingMax, catchUpMs })
     }
-    say(`Publishing with the broker away, for ${seconds} s.`)
-    load.times = load.outage
-    await sleep(seconds * 1000)
-    load.times = null
-    const backlogMax = (await program.status()).delivery.backlogMessages
-
-    await broker.comeBack()
-    const back = performance.now()
-    say(`The broker is back; ${backlogMax} messages wait.`)
-    await program.drained(publisherCount * 2)
-    const catchUpMs = performance.now() - back
-    say(`They are delivered after ${(catchUpMs / 1000).toFixed(1)} s. Publishing for another ${normalSeconds} s.`)
-    load.times = load.normal
-    await sleep(normalSeconds * 1000)
+    await publishNormally()
     await load.end()
     await program.drained()
-
-    const trial = new Trial(load.answers, tagHeader, (tag) => sentMessage(broker.topic, tag))
-    await broker.read(program, (record) => trial.add(record))
-    const { notAccepted, normal, outage } = load
-    const verdict = trial.verdict()
+    await program.recorded()
+    await program.stop()
+    const { notAccepted } = load
     return {
-      broker: broker.name,
       seconds,
       isAwayAtStart,
       readyMs,
-      verdict,
+      outages,
       notAccepted,
       normal,
-      outage,
-      backlogMax,
-      catchUpMs,
+      ...(await judge(stack, program, load.answers)),
     }
   } finally {
     await load.end()
   }
 }
 
+/** `Kafka and MySQL` */
+export function namesOf(parties: readonly Party[]): string {
+  return parties.map(({ name }) => name).join(' and ')
+}
+
+async function caughtUp(program: Program): Promise<void> {
+  await program.drained(underWay.delivery)
+  await program.recorded(underWay.recording)
+}
+
+async function goAway(parties: readonly Party[], program: Program): Promise<void> {
+  await Promise.all(parties.map((party) => party.goAway(program)))
+}
+
+/** Looks now and then at how many messages wait; gives the most that it saw. */
+async function watch(program: Program, ms: number): Promise<OutageFigures['waitingMax']> {
+  const end = performance.now() + ms
+  const most: Record<Duty, number> = { delivery: 0, metadata: 0, log: 0 }
+  while (performance.now() < end) {
+    await sleep(Math.min(lookEveryMs, Math.max(0, end - performance.now())))
+    const { delivery, ledger } = await program.status()
+    const lags = (ledger?.recorders ?? []).map(({ store, lagMessages }) => [store, lagMessages] as const)
+    const waiting = new Map<Duty, number>([['delivery', delivery.backlogMessages], ...lags])
+    for (const duty of duties) most[duty] = Math.max(most[duty], waiting.get(duty) ?? 0)
+  }
+  return most
+}
+
+async function judge(
+  stack: OutageStack,
+  program: Program,
+  answers: AnswerLog,
+): Promise<{ verdict: Verdict; ledger: LedgerVerdict }> {
+  const sent = (tag: string): SentMessage => sentMessage(stack.topic, tag)
+  const trial = new Trial(answers, tagHeader, sent)
+  const ledgerTrial = new LedgerTrial(tagHeader, sent)
+  await stack.read(program, (record) => {
+    trial.add(record)
+    ledgerTrial.addRecord(record)
+  })
+  return { verdict: trial.verdict(), ledger: await ledgerTrial.read(stack.ledger(program)) }
+}
+
 /** Each publisher sends a message every so often, with a key of its own, and waits for each answer. */
 class SteadyLoad {
   readonly answers = new AnswerLog()
-  readonly normal = new Durations()
-  readonly outage = new Durations()
   /** Where times to answer go now; null: nowhere. */
   times: Durations | null = null
   notAccepted = 0

@@ -1,5 +1,7 @@
 import { formatMs } from '../e2e/durations.ts'
-import type { OutageResult } from './outage.ts'
+import { faultsOf, type StoreVerdict } from './ledger-trial.ts'
+import { namesOf, type OutageFigures, type OutageResult } from './outage.ts'
+import { duties } from './outage-stack.ts'
 import type { TortureResult } from './torture.ts'
 
 export function tortureTable(result: TortureResult): string {
@@ -7,7 +9,12 @@ export function tortureTable(result: TortureResult): string {
   return table([
     ['kills of Outrigger', `${result.kills}, ${result.killsInOutage} of them while Kafka was away`],
     ['kills of Kafka', String(result.outages)],
-    ['duration', `${result.seconds.toFixed(0)} s`],
+    ['kills of MySQL', String(result.killsOfMysql)],
+    ['kills of Cassandra', String(result.killsOfCassandra)],
+    [
+      'duration',
+      `${result.seconds.toFixed(0)} s, the last ${(result.catchUpMs / 1000).toFixed(1)} of them to catch up`,
+    ],
     ['slowest start', formatMs(result.readyMsMax)],
     ['answered', `${verdict.answered}, the slowest after ${formatMs(result.slowestAnswerMs)}`],
     ['requests made again', String(result.failures)],
@@ -23,28 +30,52 @@ export function tortureTable(result: TortureResult): string {
       `${verdict.duplicates.length}: ${duplicates.byKill} around kills (written at most ${duplicates.beforeKillMsMax.toFixed(0)} ms before), ` +
         `${duplicates.byOutage} around Kafka’s, ${duplicates.unexplained.length} elsewhere`,
     ],
+    ['metadata rows', `${result.ledger.metadata.recorded}: ${storeWords(result.ledger.metadata)}`],
+    ['log entries', `${result.ledger.log.recorded}: ${storeWords(result.ledger.log)}`],
     ['exit code at SIGTERM', String(result.exitCode)],
   ])
 }
 
 export function outageTable(result: OutageResult): string {
-  const { verdict, normal, outage } = result
-  const ratio = outage.quantile(0.99) / normal.quantile(0.99)
+  const { verdict, ledger, normal } = result
   return table([
-    ['broker', `${result.broker}, away ${result.isAwayAtStart ? 'at the start, ' : ''}for ${result.seconds} s`],
-    ['start until ready', formatMs(result.readyMs)],
-    ['answered 202', `${verdict.answered}, ${outage.count} of them while the broker was away`],
+    ['start until ready', `${formatMs(result.readyMs)}${result.isAwayAtStart ? ', with all of the first away' : ''}`],
+    ['answered 202', String(verdict.answered)],
     ['answered otherwise', String(result.notAccepted)],
     ['normal p50, p99', `${formatMs(normal.quantile(0.5))}, ${formatMs(normal.quantile(0.99))}`],
-    ['away p50, p99', `${formatMs(outage.quantile(0.5))}, ${formatMs(outage.quantile(0.99))}`],
-    ['p99, away to normal', ratio.toFixed(2)],
-    ['largest backlog', String(result.backlogMax)],
-    ['delivered', `${verdict.delivered}, all ${(result.catchUpMs / 1000).toFixed(1)} s after the broker was back`],
+    ...result.outages.flatMap((outage) => outageRows(outage, result)),
+    ['delivered', String(verdict.delivered)],
     ['lost', String(verdict.lost.length)],
     ['out of order', String(verdict.outOfOrder.length)],
     ['wrong bytes', String(verdict.damaged.length + verdict.unknown + verdict.wrongAnswers)],
     ['duplicates', String(verdict.duplicates.length)],
+    ['metadata rows', `${ledger.metadata.recorded}: ${storeWords(ledger.metadata)}`],
+    ['log entries', `${ledger.log.recorded}: ${storeWords(ledger.log)}`],
   ])
+}
+
+function outageRows(outage: OutageFigures, { seconds, normal }: OutageResult): [string, string][] {
+  const { times, waitingMax, catchUpMs } = outage
+  const p99 = times.quantile(0.99)
+  return [
+    [`${namesOf(outage.away)} away`, `for ${seconds} s, ${times.count} answered 202 meanwhile`],
+    [
+      '  p50, p99',
+      `${formatMs(times.quantile(0.5))}, ${formatMs(p99)}; p99 is ${(p99 / normal.quantile(0.99)).toFixed(2)} times the normal`,
+    ],
+    ['  most that waited', duties.map((duty) => `${duty} ${waitingMax[duty]}`).join(', ')],
+    ['  caught up', `${(catchUpMs / 1000).toFixed(1)} s after the start of what was away`],
+  ]
+}
+
+/** That there is one for each message in the broker, or what is wrong. */
+export function storeWords(store: StoreVerdict): string {
+  if (faultsOf(store) === 0) return 'exactly one for each message in the broker'
+  const { missing, repeated, misplaced, damaged, unknown } = store
+  return Object.entries({ missing, repeated, misplaced, 'wrong bytes': damaged, unknown })
+    .filter(([, ids]) => ids.length > 0)
+    .map(([fault, ids]) => `${ids.length} ${fault} (${ids.slice(0, 3).join(', ')})`)
+    .join(', ')
 }
 
 function table(rows: readonly (readonly [what: string, figure: string])[]): string {

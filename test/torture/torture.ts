@@ -3,10 +3,13 @@ import { kafkaClient, readKafka } from '../e2e/kafka-records.ts'
 import { Program } from '../e2e/program.ts'
 import type { KafkaCluster } from '../stack/kafka/kafka.ts'
 import { Crashes, type ExplainedDuplicates } from './crashes.ts'
+import { isComplete, LedgerTrial, type LedgerVerdict } from './ledger-trial.ts'
 import { Random } from './random.ts'
+import type { RealStack } from './real-stack.ts'
+import { StoreKiller } from './store-killer.ts'
 import { TorturePublisher } from './torture-publisher.ts'
 import { messageOf, tagHeader, topics } from './traffic.ts'
-import { AnswerLog, isFlawless, Trial, type Verdict } from './verdict.ts'
+import { AnswerLog, isFlawless, Trial, type SentMessage, type Verdict } from './verdict.ts'
 
 export interface TortureOptions {
   /** How often Outrigger is killed. */
@@ -20,11 +23,16 @@ export interface TortureOptions {
 
 export interface TortureResult {
   readonly verdict: Verdict
+  readonly ledger: LedgerVerdict
   readonly kills: number
   /** Of the kills, those while Kafka was away. */
   readonly killsInOutage: number
   readonly outages: number
+  readonly killsOfMysql: number
+  readonly killsOfCassandra: number
   readonly seconds: number
+  /** From the last kill until everything was recorded. */
+  readonly catchUpMs: number
   /** Requests that had to be made again. */
   readonly failures: number
   readonly slowestAnswerMs: number
@@ -35,24 +43,25 @@ export interface TortureResult {
 }
 
 /** Whether every promise was kept. */
-export function hasPassed({ verdict, duplicates, exitCode }: TortureResult): boolean {
-  return isFlawless(verdict) && verdict.answered > 0 && duplicates.unexplained.length === 0 && exitCode === 0
+export function hasPassed({ verdict, ledger, duplicates, exitCode }: TortureResult): boolean {
+  const isDelivered = isFlawless(verdict) && verdict.answered > 0 && duplicates.unexplained.length === 0
+  return isDelivered && isComplete(ledger) && exitCode === 0
 }
 
 /** So many kills make one round: some while Kafka is up, some while it is away, some when it is up again. */
 const killsPerRound = 21
 
 /**
- * Kills Outrigger with SIGKILL again and again while publishers press on, and Kafka comes and goes; lets it deliver what is
- * left, and holds everything that is in Kafka against what the publishers were told.
+ * Kills Outrigger with SIGKILL again and again while publishers press on, and Kafka, MySQL and Cassandra are killed and come
+ * back; lets it deliver and record what is left, and holds everything that is in Kafka against what the publishers were
+ * told, and everything that is in the ledger against what is in Kafka.
  */
-export async function torture(cluster: KafkaCluster, options: TortureOptions): Promise<TortureResult> {
+export async function torture(stack: RealStack, options: TortureOptions): Promise<TortureResult> {
   const { seed, say } = options
+  const cluster = stack.kafka
+  const ledger = await stack.freshLedger()
   await createTopics(cluster)
-  await using program = await Program.start({
-    name: 'outrigger-torture',
-    settings: { OUTRIGGER_BROKER: 'kafka', OUTRIGGER_KAFKA_BROKERS: cluster.brokers.join(',') },
-  })
+  await using program = await Program.start({ name: 'outrigger-torture', settings: ledger.settings })
   const begun = performance.now()
   const answers = new AnswerLog()
   const publishers = Array.from({ length: options.publishers ?? 64 }, (_, number) => {
@@ -62,25 +71,44 @@ export async function torture(cluster: KafkaCluster, options: TortureOptions): P
   const ending = new AbortController()
   const publishing = Promise.all(publishers.map((publisher) => publisher.run(ending.signal)))
   const tormentor = new Tormentor(program, cluster, answers, options)
-  await Promise.race([tormentor.run(), publishing]).finally(() => ending.abort())
+  const mysql = new StoreKiller('MySQL', stack.mysql, Random.of(seed, 0x73716c), say)
+  const cassandra = new StoreKiller('Cassandra', stack.cassandra, Random.of(seed, 0x63716c), say)
+  const killing = async (): Promise<void> => {
+    let isOver = false
+    const run = tormentor.run().finally(() => (isOver = true))
+    await Promise.all([run, ...[mysql, cassandra].map((store) => store.run(() => isOver))])
+  }
+  await Promise.race([killing(), publishing]).finally(() => ending.abort())
   await publishing
-  say(`No more kills. ${answers.tags.size} messages are answered; what is left is delivered.`)
+  const calmAt = performance.now()
+  say(`No more kills. ${answers.tags.size} messages are answered; what is left is delivered, and recorded.`)
   await program.drained()
+  await program.recorded()
+  const catchUpMs = performance.now() - calmAt
   const { code: exitCode } = await program.stop()
   const seconds = (performance.now() - begun) / 1000
 
-  say('Everything in Kafka is read back.')
-  const trial = new Trial(answers, tagHeader, (tag) => messageOf(seed, tag))
-  await readKafka(cluster.brokers, topics, (record) => trial.add(record))
+  say('Everything in Kafka, MySQL and Cassandra is read back.')
+  const sent = (tag: string): SentMessage | null => messageOf(seed, tag)
+  const trial = new Trial(answers, tagHeader, sent)
+  const ledgerTrial = new LedgerTrial(tagHeader, sent)
+  await readKafka(cluster.brokers, topics, (record) => {
+    trial.add(record)
+    ledgerTrial.addRecord(record)
+  })
   const verdict = trial.verdict()
   const slowestAnswerMs = Math.max(...publishers.map(({ slowestMs }) => slowestMs))
   const { crashes, killsInOutage, readyMsMax } = tormentor
   return {
     verdict,
+    ledger: await ledgerTrial.read(ledger),
     kills: crashes.kills.length,
     killsInOutage,
     outages: crashes.outages.length,
+    killsOfMysql: mysql.kills,
+    killsOfCassandra: cassandra.kills,
     seconds,
+    catchUpMs,
     failures: publishers.reduce((sum, { failures }) => sum + failures, 0),
     slowestAnswerMs,
     duplicates: crashes.explain(verdict.duplicates, slowestAnswerMs),

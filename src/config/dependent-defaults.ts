@@ -1,0 +1,29 @@
+import type { ListenAddress } from '../base/listen-address.ts'
+import type { IsSet } from './cross-checks.ts'
+import type { LedgerConfig, ParsedConfig, SettledConfig } from './schema.ts'
+import { defaultDirectory } from './schema.ts'
+
+/** Fills in the defaults that depend on other settings. */
+export function settleDefaults(parsed: ParsedConfig, isSet: IsSet): SettledConfig {
+  return { ...parsed, publish: settlePublish(parsed, isSet), ledger: settleLedger(parsed, isSet) }
+}
+
+/** The default Unix socket lies in `journal.directory`, and moves along with it. */
+function settlePublish({ publish, journal }: ParsedConfig, isSet: IsSet): ParsedConfig['publish'] {
+  if (isSet('publish.listen') || journal.directory === defaultDirectory) return publish
+  const socket: ListenAddress = { kind: 'unix', path: `${journal.directory.replace(/\/+$/, '')}/publish.sock` }
+  return { ...publish, listen: publish.listen.map((address) => (address.kind === 'unix' ? socket : address)) }
+}
+
+/**
+ * Beside Kafka there is no ledger unasked: an embedded one would fill this machine's disk with a copy of everything.
+ * The default backlog leaves half of a small journal to what waits for the broker.
+ */
+function settleLedger({ broker, ledger, journal }: ParsedConfig, isSet: IsSet): LedgerConfig {
+  const unasked = broker === 'embedded' ? 'embedded' : 'none'
+  const half = Math.floor(journal.bytesMax / 2)
+  const backlogBytesMax = isSet('ledger.backlogBytesMax')
+    ? ledger.backlogBytesMax
+    : Math.min(ledger.backlogBytesMax, half)
+  return { ...ledger, metadata: ledger.metadata ?? unasked, log: ledger.log ?? unasked, backlogBytesMax }
+}

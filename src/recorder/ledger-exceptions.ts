@@ -1,0 +1,103 @@
+import type { ReadableJournal } from '../base/record-reader.ts'
+
+/**
+ * What a store of the ledger does not hold although it should: messages that were given up, and messages that the store
+ * refused. Times are milliseconds since the epoch.
+ */
+export type LedgerException = LedgerGap | RefusedMessage
+
+/** Why messages were given up: the store was away for too long; or the ledger was off; or the journal had lost them. */
+export type GapCause = 'backlog' | 'off' | 'lost'
+
+export interface LedgerGap {
+  readonly kind: 'gap'
+  readonly at: number
+  readonly cause: GapCause
+  /** From the first message to below `toSeq`; not all of them are missing, but no others. */
+  readonly fromSeq: number
+  readonly toSeq: number
+  /** How many messages are missing; null when that is not known, and then all of them may be. */
+  readonly messages: number | null
+  /** The delivered ones among them: offsets from `fromOffset` to below `toOffset`, each of them missing. */
+  readonly ranges: readonly OffsetRange[]
+  /** The dead ones among them. */
+  readonly deadSeqs: readonly number[]
+}
+
+export interface OffsetRange {
+  readonly topic: string
+  readonly partition: number
+  readonly fromOffset: number
+  readonly toOffset: number
+}
+
+/** A message that the store refuses for good. */
+export interface RefusedMessage {
+  readonly kind: 'refused'
+  readonly at: number
+  readonly id: string
+  readonly topic: string
+  readonly partition: number | null
+  readonly offset: number | null
+  /** The store's name of the error, such as `ER_DATA_TOO_LONG`. */
+  readonly reason: string
+  readonly detail: string
+}
+
+/** As a journal record: a version byte and JSON text. */
+export const exceptionCodec = {
+  sizeMax: (exception: LedgerException): number => 1 + Buffer.byteLength(JSON.stringify(exception)),
+
+  encode(exception: LedgerException, into: Buffer, at: number): number {
+    into[at] = recordVersion
+    return at + 1 + into.write(JSON.stringify(exception), at + 1)
+  },
+}
+
+const recordVersion = 1
+
+export type NumberedException = LedgerException & {
+  /** Its number among the exceptions of its store, ascending with time. */
+  readonly number: number
+}
+
+/** What the exceptions are kept in. */
+export interface ExceptionJournal extends ReadableJournal {
+  readonly firstSeq: number
+  append(exceptions: readonly LedgerException[]): Promise<number>
+}
+
+/** Keeps what one store does not hold, for operators and for `ledger backfill`. */
+export class LedgerExceptions {
+  readonly #journal: ExceptionJournal
+
+  constructor(journal: ExceptionJournal) {
+    this.#journal = journal
+  }
+
+  get count(): number {
+    return this.#journal.end.nextSeq - this.#journal.firstSeq
+  }
+
+  /** Resolves when they are on stable storage; rejects with an `UnavailableError` when they can't be kept now. */
+  async add(exceptions: readonly LedgerException[]): Promise<void> {
+    await this.#journal.append(exceptions)
+  }
+
+  /** Up to `limit` of them with numbers above `after`, oldest first. */
+  async list(after: number, limit: number): Promise<NumberedException[]> {
+    const reader = this.#journal.reader(after + 1)
+    const listed: NumberedException[] = []
+    try {
+      for (let block = await reader.next(); block && listed.length < limit; block = await reader.next())
+        block.forEach((number, bytes, start, end) => {
+          if (number <= after || listed.length >= limit) return
+          if (bytes[start] !== recordVersion) throw new Error(`ledger exception version ${bytes[start]} is not known`)
+          listed.push({ ...(JSON.parse(bytes.toString('utf8', start + 1, end)) as LedgerException), number })
+        })
+    } finally {
+      await reader.close()
+    }
+    return listed
+  }
+}

@@ -1,0 +1,520 @@
+import type { Clock } from '../base/clock.ts'
+import { UnavailableError } from '../base/errors.ts'
+import type { ReadableJournal, RecordBlock } from '../base/record-reader.ts'
+import type { BreakerState } from '../base/resilience.ts'
+import { Backoff, Breaker, CircuitOpenError, TimeoutError, withTimeout } from '../base/resilience.ts'
+import { decodeMessage } from '../message/message-codec.ts'
+import { formatMessageId } from '../message/message-id.ts'
+import { decodeReceipt } from '../message/receipt.ts'
+import type { Receipt } from '../message/receipt.ts'
+import type { FinishedMessage } from './finished-message.ts'
+import { finishedMessages } from './finished-message.ts'
+import { GapBuilder } from './gap-builder.ts'
+import type { LedgerException, LedgerExceptions } from './ledger-exceptions.ts'
+import type { MigrationStep } from './ledger-schema.ts'
+import { MessageFetcher } from './message-fetcher.ts'
+import type { RecordTarget, RecorderCursor, RecorderPosition } from './ports.ts'
+import { StoreError } from './store-error.ts'
+
+export interface RecorderOptions {
+  readonly batchMessagesMax: number
+  readonly batchBytesMax: number
+  readonly writeTimeout: number
+  readonly retryDelay: number
+  readonly retryDelayMax: number
+  readonly breakerFailures: number
+  /** Whether the recorder may bring the store's schema up to date; else it waits until somebody has. */
+  readonly migrate: boolean
+}
+
+/** What a recorder tells about its work. */
+export interface RecorderObserver {
+  /** `finishedAt` (milliseconds since the epoch) is the oldest one's. */
+  recorded(messages: number, durationMs: number, finishedAt: number): void
+  /** Something failed and is tried again; `attempts` counts from the last success. */
+  failing(error: StoreError, attempts: number, delayMs: number): void
+  refused(id: string, error: StoreError): void
+  gaveUp(messages: number): void
+  migrated(step: MigrationStep): void
+  breakerChanged(state: BreakerState): void
+  /** Deleting old entries, or the like, failed; it is tried again later. */
+  maintenanceFailed(error: unknown): void
+  /** The cursor has moved, durably: nothing before it is needed any more. */
+  passed(position: RecorderPosition): void
+}
+
+export interface RecorderStatus {
+  readonly breaker: BreakerState
+  /** One past the highest seq that was recorded, or given up. */
+  readonly recordedSeq: number
+  /** When the oldest message that is known and not recorded was finished (milliseconds since the epoch); null when there is none. */
+  readonly oldestFinishedAt: number | null
+  readonly recordedMessages: number
+  readonly failure: { readonly reason: string; readonly message: string; readonly hint: string; readonly attempts: number } | null // prettier-ignore
+}
+
+/** While a recorder has caught up, it lets receipts gather for so long: fewer and larger writes. */
+const gatherMs = 200
+const cursorIntervalMs = 1000
+const maintenanceIntervalMs = 10 * 60_000
+/** How often a schema that others have to bring up to date is looked at. */
+const schemaIntervalMs = 2000
+
+/** Interrupts whatever waits, because messages are to be given up. */
+class GivingUp extends Error {
+  override readonly name = 'GivingUp'
+}
+
+/** Consecutive receipts, and what is to be recorded of them. */
+interface Window {
+  readonly messages: FinishedMessage[]
+  /** The receipt behind the last. */
+  mark: number
+  /** By the last checkpoint among them: every message below it has its receipt before `mark`. */
+  low: number
+}
+
+/**
+ * Carries what became of messages from the receipts into one store of the ledger. It reads receipts in order from its
+ * cursor, reads the messages back from their journal, and writes batches until the store has them. So the store may be
+ * away for as long as the disk lasts; nobody waits for it.
+ *
+ * ```
+ *   schema ──right──▶ recording ──▶ a window of receipts ──▶ fetch ──▶ write ──acknowledged──▶ next window
+ *     ▲                  ▲                                             │ transient, fatal: again, with backoff
+ *     └─ after `fatal` ──┤                                             │ permanent: halves; a single one is set aside
+ *                        └──── gap noted, cursor moved ◀── giving up ◀─┘ (too much disk is held)
+ * ```
+ */
+export class Recorder<Row> {
+  readonly #target: RecordTarget<Row>
+  readonly #receipts: ReadableJournal
+  readonly #journalId: string
+  readonly #fetcher: MessageFetcher
+  readonly #cursor: RecorderCursor
+  readonly #exceptions: LedgerExceptions
+  readonly #observer: RecorderObserver
+  readonly #clock: Clock
+  readonly #options: RecorderOptions
+  readonly #breaker: Breaker
+  readonly #backoff: Backoff
+  readonly #stop = new AbortController()
+  /** Renewed after each giving up. */
+  #turn = new AbortController()
+  #giveUpSeq = 0
+  #position: RecorderPosition
+  #savedAt = Number.NEGATIVE_INFINITY
+  /** Of the window in hand, those that are recorded or refused already. */
+  readonly #done = new Set<number>()
+  #attempts = 0
+  #failure: StoreError | null = null
+  #recordedSeq: number
+  #recordedMessages = 0
+  #oldestFinishedAt: number | null = null
+  #caughtUp: number
+  #schemaIsRight = false
+  #loops: Promise<void>[] = []
+  #closing: Promise<void> | null = null
+  #fail: (error: unknown) => void = () => {}
+  /** Never resolves; rejects when recording can't go on (a corrupt journal, a bug). */
+  readonly failed: Promise<never>
+
+  constructor(
+    target: RecordTarget<Row>,
+    receipts: ReadableJournal,
+    messages: ReadableJournal,
+    cursor: RecorderCursor,
+    exceptions: LedgerExceptions,
+    observer: RecorderObserver,
+    clock: Clock,
+    options: RecorderOptions,
+  ) {
+    this.#target = target
+    this.#receipts = receipts
+    this.#journalId = messages.id
+    this.#fetcher = new MessageFetcher(messages)
+    this.#cursor = cursor
+    this.#position = cursor.position
+    this.#caughtUp = cursor.position.mark
+    this.#recordedSeq = cursor.position.seq
+    this.#exceptions = exceptions
+    this.#observer = observer
+    this.#clock = clock
+    this.#options = options
+    this.#breaker = new Breaker(clock, {
+      failures: options.breakerFailures,
+      delayMs: options.retryDelay,
+      delayMaxMs: options.retryDelayMax,
+      counts: (error) => error instanceof StoreError && error.failure !== 'permanent',
+      onStateChange: (state) => observer.breakerChanged(state),
+    })
+    this.#backoff = new Backoff({ initialMs: options.retryDelay, maxMs: options.retryDelayMax })
+    this.failed = new Promise((_, reject) => {
+      this.#fail = reject
+    })
+    this.failed.catch(() => {}) // whoever composes it listens
+  }
+
+  start(): void {
+    this.#loops = [this.#run(), this.#maintain()].map((loop) =>
+      loop.catch((error: unknown) => {
+        if (!this.#stop.signal.aborted) this.#fail(error)
+      }),
+    )
+  }
+
+  /**
+   * Gives up messages below `seq` that are not recorded yet, and notes which they are; so that their disk space can go.
+   * They must be finished, and their receipts durable.
+   */
+  giveUpBelow(seq: number): void {
+    if (seq <= Math.max(this.#giveUpSeq, this.#position.seq)) return
+    this.#giveUpSeq = seq
+    this.#turn.abort(new GivingUp())
+  }
+
+  status(): RecorderStatus {
+    const failure = this.#failure
+    return {
+      breaker: this.#breaker.state,
+      recordedSeq: this.#recordedSeq,
+      oldestFinishedAt: this.#oldestFinishedAt,
+      recordedMessages: this.#recordedMessages,
+      failure: failure && {
+        reason: failure.reason,
+        message: failure.message,
+        hint: failure.hint,
+        attempts: this.#attempts,
+      },
+    }
+  }
+
+  /** Resolves when what has a receipt now is recorded, or as soon as the signal aborts or the recorder is closed. */
+  async drain(signal: AbortSignal): Promise<void> {
+    const end = this.#receipts.end.nextSeq
+    const either = AbortSignal.any([signal, this.#stop.signal])
+    while (!either.aborted && this.#caughtUp < end) await this.#clock.sleep(drainPollMs, either).catch(() => {})
+  }
+
+  /** Ends; what is left stays in the journals. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#stop.abort(new Error('the recorder is closing'))
+    await Promise.all(this.#loops)
+    try {
+      if (this.#loops.length > 0) await this.#saveCursor()
+    } finally {
+      await this.#fetcher.close()
+      await this.#target.close()
+    }
+  }
+
+  async #run(): Promise<void> {
+    const stop = this.#stop.signal
+    while (!stop.aborted) {
+      const signal = AbortSignal.any([stop, this.#turn.signal])
+      try {
+        await this.#prepareSchema(signal)
+        await this.#record(signal)
+      } catch (error) {
+        stop.throwIfAborted()
+        // Whatever it was interrupted in, it may have ended by an error of its own.
+        if (this.#turn.signal.aborted && (error instanceof GivingUp || error instanceof StoreError))
+          await this.#giveUp()
+        // Somebody may have changed the schema.
+        else if (!(error instanceof StoreError)) throw error
+      }
+    }
+  }
+
+  async #prepareSchema(signal: AbortSignal): Promise<void> {
+    const { schema } = this.#target
+    const { migrate, writeTimeout } = this.#options
+    while (!this.#schemaIsRight) {
+      try {
+        let state = await withTimeout(writeTimeout, signal, (own) => schema.inspect(own))
+        if (state.pending.length > 0 && migrate) {
+          await schema.migrate(signal, (step) => this.#observer.migrated(step))
+          state = await withTimeout(writeTimeout, signal, (own) => schema.inspect(own))
+        }
+        this.#schemaIsRight = state.pending.length === 0
+        if (!this.#schemaIsRight) throw schemaMissing(state)
+        this.#succeeded()
+      } catch (error) {
+        signal.throwIfAborted()
+        await this.#failing(storeErrorOf(error, writeTimeout), signal, schemaIntervalMs)
+      }
+    }
+  }
+
+  async #record(signal: AbortSignal): Promise<void> {
+    const reader = this.#receipts.reader(this.#position.mark)
+    try {
+      let wokenAt = Number.NEGATIVE_INFINITY
+      let window = emptyWindow(this.#position.mark)
+      const record = async (): Promise<void> => {
+        const full = window
+        window = emptyWindow(full.mark)
+        await this.#recordWindow(full, signal)
+      }
+      for (;;) {
+        signal.throwIfAborted()
+        const block = await reader.next()
+        if (block !== null) {
+          // Blocks of receipts are small, so a window goes over as many as make a batch.
+          for (const [at, receipt] of receiptsOf(block, this.#position.mark)) {
+            addTo(window, at, receipt)
+            if (window.messages.length >= this.#options.batchMessagesMax) await record()
+          }
+          continue
+        }
+        if (window.mark > this.#position.mark) await record()
+        this.#caughtUp = reader.nextSeq
+        this.#oldestFinishedAt = null
+        await this.#saveCursor()
+        if (this.#clock.monotonic() - wokenAt < gatherMs) await this.#clock.sleep(gatherMs, signal)
+        await this.#receipts.end.wait(reader.nextSeq, signal)
+        wokenAt = this.#clock.monotonic()
+      }
+    } finally {
+      await reader.close()
+    }
+  }
+
+  async #recordWindow(window: Window, signal: AbortSignal): Promise<void> {
+    const { batchBytesMax, batchMessagesMax } = this.#options
+    const messages = window.messages
+      .filter(({ seq }) => seq >= this.#position.seq && !this.#done.has(seq))
+      .toSorted((a, b) => a.seq - b.seq)
+    this.#oldestFinishedAt = messages.reduce<number | null>(
+      (oldest, { finishedAt }) => Math.min(oldest ?? finishedAt, finishedAt),
+      null,
+    )
+    let batch: { message: FinishedMessage; row: Row }[] = []
+    let bytes = 0
+    const flush = async (): Promise<void> => {
+      const full = batch
+      batch = []
+      bytes = 0
+      for (let from = 0; from < full.length; from += batchMessagesMax)
+        await this.#write(full.slice(from, from + batchMessagesMax), signal)
+    }
+    const gone = await this.#fetcher.fetch(
+      messages,
+      (message, record, start) => {
+        const row = this.#target.rowOf(message, decodeMessage(record, start, message.seq))
+        if (row === null) return
+        batch.push({ message, row })
+        bytes += this.#target.sizeOf(row)
+      },
+      async () => {
+        if (bytes >= batchBytesMax || batch.length >= batchMessagesMax) await flush()
+      },
+    )
+    await flush()
+    if (gone.length > 0) await this.#noteGap('lost', gone, signal)
+    this.#recordedSeq = Math.max(this.#recordedSeq, window.low, (messages.at(-1)?.seq ?? -1) + 1)
+    this.#done.clear()
+    this.#position = { mark: window.mark, seq: Math.max(this.#position.seq, window.low) }
+    if (this.#clock.monotonic() - this.#savedAt >= cursorIntervalMs) await this.#saveCursor()
+  }
+
+  /** Resolves when each row is in the store, or set aside. */
+  async #write(batch: readonly { message: FinishedMessage; row: Row }[], signal: AbortSignal): Promise<void> {
+    const rows = batch.map(({ row }) => row)
+    for (;;) {
+      const startedAt = this.#clock.monotonic()
+      try {
+        await this.#breaker.execute(() => this.#tryToWrite(rows, signal))
+      } catch (error) {
+        signal.throwIfAborted()
+        if (error instanceof CircuitOpenError) {
+          await this.#breaker.untilNextTry(signal)
+          continue
+        }
+        if (!(error instanceof StoreError)) throw error
+        if (error.failure === 'permanent') {
+          await this.#takeApart(batch, error, signal)
+          return
+        }
+        await this.#failing(error, signal, 0)
+        // What is wrong may be the schema, and that is looked at first.
+        if (error.failure === 'fatal') throw error
+        continue
+      }
+      this.#succeeded()
+      this.#recordedMessages += batch.length
+      for (const { message } of batch) this.#done.add(message.seq)
+      const oldest = batch.reduce((least, { message }) => Math.min(least, message.finishedAt), Number.POSITIVE_INFINITY)
+      this.#observer.recorded(batch.length, this.#clock.monotonic() - startedAt, oldest)
+      return
+    }
+  }
+
+  async #tryToWrite(rows: readonly Row[], signal: AbortSignal): Promise<void> {
+    const { writeTimeout } = this.#options
+    try {
+      await withTimeout(writeTimeout, signal, (own) => this.#target.write(rows, own))
+    } catch (error) {
+      signal.throwIfAborted()
+      throw storeErrorOf(error, writeTimeout)
+    }
+  }
+
+  /** Halves what the store refuses for good, until the one that is to blame stands alone and is set aside. */
+  async #takeApart(
+    batch: readonly { message: FinishedMessage; row: Row }[],
+    error: StoreError,
+    signal: AbortSignal,
+  ): Promise<void> {
+    this.#succeeded()
+    if (batch.length > 1) {
+      const half = Math.ceil(batch.length / 2)
+      await this.#write(batch.slice(0, half), signal)
+      await this.#write(batch.slice(half), signal)
+      return
+    }
+    const { seq, topic, partition, offset } = (batch[0] as { message: FinishedMessage }).message
+    const id = formatMessageId(this.#journalId, seq)
+    const { reason, message: detail } = error
+    await this.#keep([{ kind: 'refused', at: this.#clock.now(), id, topic, partition, offset, reason, detail }], signal)
+    this.#done.add(seq)
+    this.#observer.refused(id, error)
+  }
+
+  /** Before the cursor passes them, exceptions are on disk. */
+  async #keep(exceptions: readonly LedgerException[], signal: AbortSignal): Promise<void> {
+    for (;;) {
+      try {
+        await this.#exceptions.add(exceptions)
+        return
+      } catch (error) {
+        if (!(error instanceof UnavailableError)) throw error
+        const text = `what the store does not hold can't be noted on disk: ${error.message}`
+        const failure = new StoreError('transient', 'EXCEPTIONS_UNAVAILABLE', text, { cause: error, hint: error.hint })
+        await this.#failing(failure, signal, 0)
+      }
+    }
+  }
+
+  async #noteGap(cause: 'backlog' | 'lost', messages: Iterable<FinishedMessage>, signal: AbortSignal): Promise<void> {
+    const gap = new GapBuilder(cause, this.#clock.now())
+    for (const message of messages) gap.add(message)
+    if (gap.messages === 0) return
+    await this.#keep(gap.build(), signal)
+    this.#observer.gaveUp(gap.messages)
+  }
+
+  /** Notes which messages below `#giveUpSeq` are not recorded, and goes on behind them. */
+  async #giveUp(): Promise<void> {
+    const { signal } = this.#stop
+    const seq = this.#giveUpSeq
+    const missing: FinishedMessage[] = []
+    let mark: number | null = null
+    const reader = this.#receipts.reader(this.#position.mark)
+    try {
+      for (let block = await reader.next(); block; block = await reader.next()) {
+        signal.throwIfAborted()
+        block.forEach((at, bytes, start, end) => {
+          if (at < this.#position.mark) return
+          for (const message of finishedMessages(decodeReceipt(bytes, start, end))) {
+            if (message.seq < this.#position.seq || this.#done.has(message.seq)) continue
+            if (message.seq < seq) missing.push(message)
+            else mark ??= at
+          }
+        })
+      }
+      mark ??= reader.nextSeq
+    } finally {
+      await reader.close()
+    }
+    await this.#noteGap('backlog', missing, signal)
+    // What of the rest is recorded already is written once more.
+    this.#done.clear()
+    this.#position = { mark, seq }
+    this.#recordedSeq = Math.max(this.#recordedSeq, seq)
+    this.#turn = new AbortController()
+    await this.#saveCursor()
+    if (this.#giveUpSeq > seq) this.#turn.abort(new GivingUp())
+  }
+
+  async #saveCursor(): Promise<void> {
+    const { mark, seq } = this.#cursor.position
+    if (mark === this.#position.mark && seq === this.#position.seq) return
+    const position = this.#position
+    await this.#cursor.write(position)
+    this.#savedAt = this.#clock.monotonic()
+    this.#observer.passed(position)
+  }
+
+  #succeeded(): void {
+    this.#attempts = 0
+    this.#failure = null
+    this.#backoff.reset()
+  }
+
+  async #failing(error: StoreError, signal: AbortSignal, delayMsMin: number): Promise<void> {
+    this.#failure = error
+    this.#attempts++
+    if (error.failure === 'fatal') this.#schemaIsRight = false
+    const delayMs = Math.max(delayMsMin, this.#backoff.nextDelayMs())
+    this.#observer.failing(error, this.#attempts, delayMs)
+    await this.#clock.sleep(delayMs, signal)
+  }
+
+  async #maintain(): Promise<void> {
+    const { signal } = this.#stop
+    for (;;) {
+      if (this.#schemaIsRight) {
+        try {
+          await this.#target.maintain(signal)
+        } catch (error) {
+          signal.throwIfAborted()
+          this.#observer.maintenanceFailed(error)
+        }
+        await this.#clock.sleep(maintenanceIntervalMs, signal)
+      } else {
+        await this.#clock.sleep(schemaIntervalMs, signal)
+      }
+    }
+  }
+}
+
+const drainPollMs = 20
+
+function emptyWindow(mark: number): Window {
+  return { messages: [], mark, low: 0 }
+}
+
+function addTo(window: Window, at: number, receipt: Receipt): void {
+  for (const message of finishedMessages(receipt)) window.messages.push(message)
+  window.mark = at + 1
+  if (receipt.kind === 'checkpoint') window.low = Math.min(receipt.head, ...receipt.positions.values())
+}
+
+/** The receipts of a block from `mark` on, each behind its seq. */
+function receiptsOf(block: RecordBlock, mark: number): (readonly [at: number, receipt: Receipt])[] {
+  const receipts: (readonly [number, Receipt])[] = []
+  block.forEach((at, bytes, start, end) => {
+    if (at >= mark) receipts.push([at, decodeReceipt(bytes, start, end)])
+  })
+  return receipts
+}
+
+function storeErrorOf(error: unknown, timeoutMs: number): StoreError {
+  if (error instanceof StoreError) return error
+  if (error instanceof TimeoutError)
+    return new StoreError('transient', 'TIMEOUT', `the store did not answer within ${timeoutMs} ms`, { cause: error })
+  throw error
+}
+
+function schemaMissing({ found, needed }: { found: number; needed: number }): StoreError {
+  const text = `the schema has version ${found}, and version ${needed} is needed`
+  return new StoreError('fatal', 'SCHEMA_OUTDATED', text, {
+    hint: 'Run “outrigger migrate”, or set ledger.migrate: true.',
+  })
+}

@@ -1,0 +1,26 @@
+import { Client } from 'cassandra-driver'
+import { describe } from 'vitest'
+import { describeMessageLogContract } from '../../recorder/message-log-contract.ts'
+import { sharedCassandra } from '../../stack/shared-cassandra.ts'
+import { logOptions, openLog } from './cassandra-test-log.ts'
+
+const { access, unavailable } = await sharedCassandra()
+
+describe.skipIf(access === null)(`real Cassandra${unavailable === null ? '' : ` (${unavailable})`}`, () => {
+  describeMessageLogContract('CassandraMessageLog', async () => {
+    if (access === null) throw new Error('unreachable: the suite is skipped')
+    const options = logOptions(access)
+    const log = openLog(options)
+    return {
+      log,
+      another: () => openLog(options),
+      close: async () => {
+        await log.close()
+        const { localDataCenter } = options
+        const client = new Client({ contactPoints: [...options.contactPoints], localDataCenter })
+        await client.execute(`DROP KEYSPACE IF EXISTS ${options.keyspace}`)
+        await client.shutdown()
+      },
+    }
+  })
+})
