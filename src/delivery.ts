@@ -35,7 +35,7 @@ export interface JournalHandle {
 /** What recorders need to begin with: the receipts, and where the forwarder stood. */
 export interface DeliveryStart {
   readonly receipts: JournalHandle
-  /** See `Cursor`: below `seq` every message is finished; receipts before `mark` are not about any other. */
+  /** Below `seq` every message is finished, and has its receipt before `mark`; so may others have. */
   readonly position: { readonly seq: number; readonly mark: number }
   /** One past the highest seq that receipts know of. */
   readonly finishedSeq: number

@@ -3,6 +3,7 @@ import type { Revealed } from './base/secret.ts'
 import { revealSecrets } from './base/secret.ts'
 import type { Config } from './config/schema.ts'
 import type { DeliveryStart, JournalHandle } from './delivery.ts'
+import type { GiveUpRequest } from './recorder/backlog-limit.ts'
 import type { NumberedException } from './recorder/ledger-exceptions.ts'
 import type { LogEntry } from './recorder/message-log.ts'
 import type { MetadataQuery, MetadataRow } from './recorder/metadata-store.ts'
@@ -28,7 +29,7 @@ export interface MessagePosition {
 export type RecordingCalls = {
   started: (nothing: null) => Promise<readonly RecorderMoved[]>
   status: (nothing: null) => Promise<readonly RecordingStatus[]>
-  giveUpBelow: (seq: number) => Promise<void>
+  giveUpBelow: (request: GiveUpRequest) => Promise<void>
   find: (position: MessagePosition) => Promise<LedgerAnswer<MetadataRow | null>>
   list: (query: MetadataQuery) => Promise<LedgerAnswer<readonly MetadataRow[]>>
   content: (position: MessagePosition) => Promise<LedgerAnswer<LogEntry | null>>

@@ -17,7 +17,7 @@ export async function runRecording(data: RecordingWorkerData, disk: Disk, clock:
     answerCalls(data.calls, {
       started: async () => (await starting).positions,
       status: async () => (await starting).status(),
-      giveUpBelow: async (seq) => (await starting).giveUpBelow(seq),
+      giveUpBelow: async (request) => (await starting).giveUpBelow(request),
       find: async ({ journalId, seq }) => (await starting).find(journalId, seq),
       // A buffer arrives from another thread as a plain array of bytes.
       list: async ({ key, ...query }) => (await starting).list(key ? { ...query, key: Buffer.from(key) } : query),

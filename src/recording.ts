@@ -14,6 +14,7 @@ import { Journal } from './journal/journal.ts'
 import { JournalEnd } from './journal/journal-end.ts'
 import { JournalReader } from './journal/journal-reader.ts'
 import { openMessageLog, openMetadataStore } from './ledgers.ts'
+import type { GiveUpRequest } from './recorder/backlog-limit.ts'
 import { exceptionCodec, LedgerExceptions } from './recorder/ledger-exceptions.ts'
 import type { NumberedException } from './recorder/ledger-exceptions.ts'
 import { logEntry, logEntryBytes } from './recorder/log-entry.ts'
@@ -50,6 +51,8 @@ export interface RecordingStatus extends RecorderStatus {
 export type LedgerAnswer<T> =
   { readonly ok: true; readonly found: T } | { readonly ok: false; readonly message: string; readonly hint: string }
 
+/** A store that fails for so long counts as away. */
+const giveUpAfterMs = 10_000
 const exceptionBytesMax = 1024 * 1024 * 1024
 const exceptionSegmentBytes = 16 * 1024 * 1024
 /** How long somebody who looks into the ledger waits. */
@@ -72,9 +75,12 @@ interface Surroundings {
   readonly clock: Clock
   readonly log: Log
   readonly messages: ReadableJournal
-  readonly receipts: ReadableJournal & { readonly firstSeq: number }
+  /** With where they began and ended at the start. */
+  readonly receipts: ReadableJournal & { readonly firstSeq: number; readonly endSeq: number }
   /** Where the forwarder stood: what is before is finished, and of no concern to a recorder that is new. */
   readonly forwarderPosition: RecorderPosition
+  /** One past the highest seq that has a receipt. */
+  readonly finishedSeq: number
   moved(position: RecorderMoved): void
 }
 
@@ -108,20 +114,22 @@ export class Recording {
   static async start(
     config: Config,
     messages: JournalHandle,
-    { receipts, position }: DeliveryStart,
+    { receipts, position, finishedSeq }: DeliveryStart,
     disk: Disk,
     clock: Clock,
     log: Log,
     moved: (position: RecorderMoved) => void,
   ): Promise<Recording> {
+    const readableReceipts = readable(disk, receipts)
     const surroundings: Surroundings = {
       config,
       disk,
       clock,
       log,
       messages: readable(disk, messages),
-      receipts: { ...readable(disk, receipts), firstSeq: receipts.firstSeq },
+      receipts: { ...readableReceipts, firstSeq: receipts.firstSeq, endSeq: readableReceipts.end.nextSeq },
       forwarderPosition: position,
+      finishedSeq,
       moved,
     }
     const metadata = await openMetadataStore(config, clock, log)
@@ -138,19 +146,23 @@ export class Recording {
     return this.#parts.map(({ name, position }) => ({ recorder: name, ...position }))
   }
 
-  status(): readonly RecordingStatus[] {
-    return this.#parts.map(({ name, recorder, exceptions, counts }) => ({
-      ...recorder.status(),
+  status(): Promise<readonly RecordingStatus[]> {
+    return Promise.all(this.#parts.map((part) => this.#statusOf(part)))
+  }
+
+  async #statusOf({ name, recorder, exceptions, counts }: Part): Promise<RecordingStatus> {
+    return {
+      ...(await recorder.status()),
       recorder: name,
       kind: this.#config.ledger[name],
       exceptions: exceptions.count,
       counts: counts.data,
-    }))
+    }
   }
 
   /** Each recorder gives up what it has not recorded of the messages below `seq`, and notes that. */
-  giveUpBelow(seq: number): void {
-    for (const { recorder } of this.#parts) recorder.giveUpBelow(seq)
+  giveUpBelow({ seq, isUrgent }: GiveUpRequest): void {
+    for (const { recorder } of this.#parts) recorder.giveUpBelow(seq, isUrgent)
   }
 
   /** What the metadata store knows of a message, of this or of any other journal. */
@@ -167,7 +179,9 @@ export class Recording {
     return answerOf(async (signal) => {
       const row = (await this.#metadata?.find(journalId, seq, signal)) ?? null
       if (row === null || row.partition === null || row.offset === null) return null
-      return (await this.#log?.read(row.topic, row.partition, row.offset, signal)) ?? null
+      const entry = (await this.#log?.read(row.topic, row.partition, row.offset, signal)) ?? null
+      // A topic that was made anew has given the same place to another message.
+      return entry?.journalId === journalId && entry.seq === seq ? entry : null
     })
   }
 
@@ -202,19 +216,27 @@ async function openPart<Row>(name: RecorderName, target: RecordTarget<Row>, arou
       segmentBytes: exceptionSegmentBytes,
     },
   )
-  const exceptions = new LedgerExceptions(exceptionJournal)
+  const exceptions = new LedgerExceptions(exceptionJournal, (count) =>
+    log.error({ store: name, count }, 'too many gaps and refused messages are noted: the oldest notes were dropped'),
+  )
   const cursor = await CursorFile.open(disk, join(directory, `${name}.cursor`), messages.id, forwarderPosition)
   const { mark, seq } = cursor.position
-  if (mark < receipts.firstSeq || mark > receipts.end.nextSeq) {
+  if (mark < receipts.firstSeq || mark > receipts.endSeq) {
     // While this store was not configured, nobody kept the receipts for it.
-    const gap = { kind: 'gap', at: clock.now(), cause: 'off', fromSeq: seq, toSeq: forwarderPosition.seq } as const
-    await exceptions.add([{ ...gap, messages: null, ranges: [], deadSeqs: [] }])
-    log.warn({ store: name, fromSeq: seq, toSeq: forwarderPosition.seq }, 'the ledger was off; it goes on from here, and the gap is noted') // prettier-ignore
+    const gap = { kind: 'gap', at: clock.now(), cause: 'off', fromSeq: seq, toSeq: around.finishedSeq } as const
+    if (gap.toSeq > gap.fromSeq) {
+      await exceptions.add([{ ...gap, messages: null, ranges: [], deadSeqs: [] }])
+      const { fromSeq, toSeq } = gap
+      log.warn({ store: name, fromSeq, toSeq }, 'the ledger was off; it goes on from here, and the gap is noted')
+    }
     await cursor.write(forwarderPosition)
   }
   const counts = new RecorderCounts()
   const observer = observerOf(name, counts, log, (position) => around.moved({ recorder: name, ...position }))
-  const recorder = new Recorder(target, receipts, messages, cursor, exceptions, observer, clock, config.ledger)
+  const recorder = new Recorder(target, receipts, messages, cursor, exceptions, observer, clock, {
+    ...config.ledger,
+    giveUpAfter: giveUpAfterMs,
+  })
   const close = async (): Promise<void> => {
     try {
       await recorder.close()
@@ -271,6 +293,7 @@ function observerOf(
 function metadataTarget(store: MetadataStore, journalId: string, clock: Clock): RecordTarget<MetadataRow> {
   return {
     schema: store.schema,
+    keepsDead: true,
     rowOf: (finished, message) => metadataRow(journalId, finished, message, clock.now()),
     sizeOf: metadataRowBytes,
     write: (rows, signal) => store.write(rows, signal),
@@ -282,6 +305,7 @@ function metadataTarget(store: MetadataStore, journalId: string, clock: Clock): 
 function logTarget(store: MessageLog, journalId: string, clock: Clock): RecordTarget<LogEntry> {
   return {
     schema: store.schema,
+    keepsDead: false,
     rowOf: (finished, message) => logEntry(journalId, finished, message),
     sizeOf: logEntryBytes,
     write: (entries, signal) => store.write(entries, clock.now(), signal),

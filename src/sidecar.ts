@@ -26,7 +26,7 @@ import { Journal } from './journal/journal.ts'
 import { messageCodec } from './message/message-codec.ts'
 import type { MessageFate } from './message/message-fate.ts'
 import type { Message } from './message/message.ts'
-import { giveUpPoint } from './recorder/backlog-limit.ts'
+import { BacklogLimit } from './recorder/backlog-limit.ts'
 import type { MetadataRow } from './recorder/metadata-store.ts'
 import type { MessagePosition, RecordingCalls } from './recording-thread.ts'
 import { startRecordingThread } from './recording-thread.ts'
@@ -229,6 +229,7 @@ export class Sidecar {
     this.#recording = recording
     recording.failed.catch((error: unknown) => this.#fail(error))
     for (const position of await recording.callOrFail('started', null)) moved(position)
+    this.#watchBacklog(journal, recording)
   }
 
   /**
@@ -248,11 +249,22 @@ export class Sidecar {
   /** Below `seq` everything is finished; what recorders don't hold may go. */
   #passed(journal: Journal<Message>, seq: number): void {
     journal.release(seq).catch((error: unknown) => this.#log.error({ error }, drainedButNotDeleted))
+  }
+
+  /** Looks now and then whether the ledger holds more of the journal than it may. */
+  #watchBacklog(journal: Journal<Message>, recording: RecordingThread): void {
     const { whenFull, backlogBytesMax } = this.#config.ledger
-    if (this.#recording === null || whenFull === 'refuse') return
-    const from = giveUpPoint(journal, backlogBytesMax)
-    // A thread that is gone ends Outrigger by itself.
-    if (from !== null) this.#recording.call('giveUpBelow', from).catch(() => {})
+    if (whenFull === 'refuse') return
+    const limit = new BacklogLimit(journal, this.#clock, {
+      backlogBytesMax,
+      journalBytesMax: this.#config.journal.bytesMax,
+    })
+    const timer = setInterval(() => {
+      const request = limit.check()
+      // A thread that is gone ends Outrigger by itself.
+      if (request !== null) recording.call('giveUpBelow', request).catch(() => {})
+    }, backlogCheckMs)
+    this.#closers.push(() => clearInterval(timer))
   }
 
   #recorderMoved(journal: Journal<Message>, delivery: DeliveryThread, { recorder, seq, mark }: RecorderMoved): void {
@@ -300,16 +312,16 @@ export class Sidecar {
     }
   }
 
-  /** Null without a ledger. `lowSeq`: below it every message is finished. */
-  async #ledgerStatus(lowSeq: number): Promise<LedgerStatus | null> {
+  /** Null without a ledger. `pendingReceipts` were asked for before: recorders learn of them when they are durable. */
+  async #ledgerStatus(pendingReceipts: number): Promise<LedgerStatus | null> {
     if (this.#recording === null) return null
     const recorders = await this.#recording.call('status', null)
     return {
-      recorders: recorders.map(({ recorder, kind, recordedSeq, oldestFinishedAt, breaker, ...rest }) => ({
+      recorders: recorders.map(({ recorder, kind, lagMessages, oldestFinishedAt, breaker, ...rest }) => ({
         store: recorder,
         kind,
         breaker,
-        lagMessages: Math.max(0, lowSeq - recordedSeq),
+        lagMessages: lagMessages + pendingReceipts,
         oldestFinishedAt,
         exceptions: rest.exceptions,
         failure: rest.failure,
@@ -371,7 +383,7 @@ export class Sidecar {
           connections: intake.connectionCount,
         })
         const [status, counts] = await Promise.all([delivery.status(), delivery.counts()])
-        const ledger = await this.#ledgerStatus(journal.end.nextSeq - status.backlogMessages)
+        const ledger = await this.#ledgerStatus(status.pendingReceipts)
         const now = this.#clock.now()
         const texts = [
           this.#deliveryMetrics.text(status, counts, now),
@@ -397,7 +409,7 @@ export class Sidecar {
             failure: journal.failure && messageOf(journal.failure),
           },
           delivery: status,
-          ledger: await this.#ledgerStatus(nextSeq - status.backlogMessages),
+          ledger: await this.#ledgerStatus(status.pendingReceipts),
           publish: intake.addresses.map(formatListenAddress),
           config: this.#options.described,
         }
@@ -463,6 +475,7 @@ export class Sidecar {
   }
 }
 
+const backlogCheckMs = 1000
 const drainedButNotDeleted = 'drained segments can not be deleted'
 
 function fateOf({ status, topic, partition, offset, finishedAt, attempts, reason }: MetadataRow): MessageFate {

@@ -126,7 +126,8 @@ async function showExceptions(ledger: LedgerView, text: string): Promise<Reply |
   const last = exceptions.at(-1)
   return jsonReply({
     exceptions: exceptions.map(({ number, at, ...rest }) => ({ number, at: timeText(at), ...rest })),
-    next: last && exceptions.length === limit ? `/ledger/exceptions?store=${store}&after=${last.number}&limit=${limit}` : null, // prettier-ignore
+    // A page may be cut short because of its size: only an empty one is certain to be the last.
+    next: last ? `/ledger/exceptions?store=${store}&after=${last.number}&limit=${limit}` : null,
   })
 }
 

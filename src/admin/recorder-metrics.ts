@@ -22,7 +22,7 @@ export class RecorderMetrics {
   )
   readonly #lagMessages = this.#gauge(
     'outrigger_ledger_lag_messages',
-    'Messages between the newest that is recorded and the oldest that is not delivered.',
+    'Messages that are delivered, or dead, and not recorded yet.',
   )
   readonly #lagSeconds = this.#gauge(
     'outrigger_ledger_lag_seconds',

@@ -8,6 +8,8 @@ export interface DeliveryStatus {
   readonly backlogMessages: number
   readonly oldestAcceptedAt: number | null
   readonly memoryBytes: number
+  /** Finished messages whose receipts are not durable yet. */
+  readonly pendingReceipts: number
   readonly deadLetters: number
   readonly deadLetterBytes: number
   readonly receiptBytes: number

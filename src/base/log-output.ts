@@ -3,6 +3,7 @@ import { isatty } from 'node:tty'
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import type { Clock } from './clock.ts'
+import { codeOf } from './errors.ts'
 
 /** Takes log lines, each with its line break. Never throws, never waits. */
 export interface LineSink {
@@ -169,14 +170,16 @@ export class LogOutput implements LineSink {
   /** There is nobody to tell why; whoever reads the log again is told how many lines are missing. */
   #later(error: unknown): void {
     if (this.#pausing) return
+    void this.#tryLater(codeOf(error) === 'EAGAIN')
+  }
+
+  async #tryLater(isStalled: boolean): Promise<void> {
     this.#pausing = true
-    const isStalled = error instanceof Error && 'code' in error && error.code === 'EAGAIN'
     const delayMs = this.#delayMs
     this.#delayMs = Math.min(2 * delayMs, isStalled ? stalledDelayMaxMs : failedDelayMaxMs)
-    void this.#clock.sleep(delayMs).then(() => {
-      this.#pausing = false
-      this.#writeOn()
-    })
+    await this.#clock.sleep(delayMs)
+    this.#pausing = false
+    this.#writeOn()
   }
 
   #tellLost(): void {

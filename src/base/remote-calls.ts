@@ -76,7 +76,7 @@ export class RemoteCaller<C extends Calls> {
 
   /** Resolves when the other thread has time for it. */
   ping(): Promise<unknown> {
-    return this.call(pingName as keyof C & string, null as Parameters<C[keyof C & string]>[0])
+    return this.call(pingName, null as Parameters<C[keyof C & string]>[0])
   }
 
   /** The other thread is gone: whoever waits, and whoever calls from now on, is told. */

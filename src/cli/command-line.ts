@@ -1,5 +1,6 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { parseMessageId } from '../message/message-id.ts'
+import { isTopicName } from '../message/message.ts'
 import type { PointInTime } from './point-in-time.ts'
 import { readPointInTime } from './point-in-time.ts'
 
@@ -85,7 +86,7 @@ export async function runCommandLine(
 
   program
     .command('run')
-    .description('Run the sidecar until SIGTERM or SIGINT; a second signal ends it at once.')
+    .description('Run the sidecar until SIGTERM, SIGINT or SIGHUP; a second signal ends it at once.')
     .addOption(configOption())
     .action(async (options: ConfigOption) => {
       exitCode = await commands.run(options)
@@ -106,8 +107,9 @@ export async function runCommandLine(
     })
 
   program
-    .command('tail <TOPIC>')
+    .command('tail')
     .description('Show the messages of a topic as they arrive at the broker.')
+    .addArgument(topicArgument())
     .addOption(configOption())
     .addOption(
       new Option('--from <WHERE>', 'where to begin').choices(['beginning', 'latest']).default('latest', 'latest'),
@@ -122,8 +124,9 @@ export async function runCommandLine(
     )
 
   program
-    .command('log <TOPIC>')
+    .command('log')
     .description('Show the messages of a topic as the message log keeps them, oldest first.')
+    .addArgument(topicArgument())
     .addOption(configOption())
     .option('--since <TIME>', 'only what was delivered since: 30m, 1h, 7d ago, or an RFC 3339 time', pointInTime)
     .option('--key <KEY>', 'only messages with this key')
@@ -247,6 +250,16 @@ function ledgerCommand(ledger: Command, name: string, description: string): Comm
 
 function configOption(): Option {
   return new Option('-c, --config <FILE>', 'the configuration file (YAML); without it, OUTRIGGER_CONFIG, or defaults')
+}
+
+function topicArgument(): Argument {
+  return new Argument('<TOPIC>', 'the topic’s name').argParser(topicName)
+}
+
+function topicName(text: string): string {
+  if (!isTopicName(text))
+    throw new InvalidArgumentError('A topic’s name has 1 to 249 of these characters: a-z A-Z 0-9 . _ -')
+  return text
 }
 
 function pointInTime(text: string): PointInTime {

@@ -171,7 +171,7 @@ const deadLetters = z.strictObject({
 
 const drain = z.strictObject({
   deadline: duration(
-    'After SIGTERM, time for delivering what is still waiting. What is left then stays in the journal and goes out after the next start. Keep it below the time after which the process is killed (Kubernetes: `terminationGracePeriodSeconds`, 30 s). `0` does not wait at all.',
+    'After SIGTERM, time for delivering what is still waiting. What is left then stays in the journal and goes out after the next start. The end takes at most 3 s more; both together should be below the time after which the process is killed (Kubernetes: `terminationGracePeriodSeconds`, 30 s). `0` does not wait at all.',
     { min: 0, max: day },
   ).prefault('25s'),
 })

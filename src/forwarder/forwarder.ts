@@ -39,6 +39,8 @@ export interface ForwarderStatus {
   /** When the oldest unfinished message was accepted (milliseconds since the epoch), or null when there is none. */
   readonly oldestAcceptedAt: number | null
   readonly memoryBytes: number
+  /** Finished messages whose receipts are not durable yet. */
+  readonly pendingReceipts: number
   readonly lanes: readonly {
     readonly topic: string
     readonly queuedMessages: number
@@ -246,6 +248,7 @@ export class Forwarder {
       backlogMessages: this.#journal.end.nextSeq - this.#lowSeq(),
       oldestAcceptedAt: oldest.length === 0 ? null : Math.min(...oldest),
       memoryBytes: this.#memory.bytes,
+      pendingReceipts: this.#receipts.pendingMessages,
       lanes: lanes.map((lane) => ({
         topic: lane.topic,
         queuedMessages: lane.queuedMessages,

@@ -73,6 +73,11 @@ export class ReceiptLog {
     this.#startSeq = journal.end.nextSeq
   }
 
+  /** Messages whose receipts are not durable yet. */
+  get pendingMessages(): number {
+    return this.#pendingMessages
+  }
+
   /** Resolves at once, or when the backlog of receipts that are not durable yet has shrunk, or when the signal aborts. */
   async record(receipt: Receipt, signal: AbortSignal): Promise<void> {
     this.#add(receipt)

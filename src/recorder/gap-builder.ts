@@ -2,13 +2,13 @@ import type { FinishedMessage } from './finished-message.ts'
 import type { GapCause, LedgerGap, OffsetRange } from './ledger-exceptions.ts'
 
 /** Above this a gap is written as several, so that each fits a record. */
-const rangesMax = 10_000
+const rangesMax = 1000
 
 /** Sums up messages that are given up: neighbours in a partition become one range. */
 export class GapBuilder {
   readonly #cause: GapCause
   readonly #at: number
-  readonly #gaps: LedgerGap[] = []
+  #gaps: LedgerGap[] = []
   #ranges: OffsetRange[] = []
   /** Where the newest range of each partition stands in `#ranges`. */
   readonly #newest = new Map<string, number>()
@@ -38,9 +38,17 @@ export class GapBuilder {
     if (this.#ranges.length + this.#deadSeqs.length >= rangesMax) this.#cut()
   }
 
+  /** What is cut off already, once: a gap may be as large as the disk, and need not stay in memory. */
+  take(): readonly LedgerGap[] {
+    const cut = this.#gaps
+    this.#gaps = []
+    return cut
+  }
+
+  /** The rest. */
   build(): readonly LedgerGap[] {
     if (this.#messages > 0) this.#cut()
-    return this.#gaps
+    return this.take()
   }
 
   #addOffset(topic: string, partition: number, offset: number): void {

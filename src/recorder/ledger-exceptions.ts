@@ -1,3 +1,4 @@
+import { UnavailableError } from '../base/errors.ts'
 import type { ReadableJournal } from '../base/record-reader.ts'
 
 /**
@@ -55,6 +56,8 @@ export const exceptionCodec = {
 }
 
 const recordVersion = 1
+/** A page goes from thread to thread, and to the operator, as a whole. */
+const listedBytesMax = 1024 * 1024
 
 export type NumberedException = LedgerException & {
   /** Its number among the exceptions of its store, ascending with time. */
@@ -65,14 +68,18 @@ export type NumberedException = LedgerException & {
 export interface ExceptionJournal extends ReadableJournal {
   readonly firstSeq: number
   append(exceptions: readonly LedgerException[]): Promise<number>
+  release(seq: number): Promise<void>
 }
 
 /** Keeps what one store does not hold, for operators and for `ledger backfill`. */
 export class LedgerExceptions {
   readonly #journal: ExceptionJournal
+  readonly #forgot: (count: number) => void
 
-  constructor(journal: ExceptionJournal) {
+  /** `forgot` is told when there are so many that the oldest had to go. */
+  constructor(journal: ExceptionJournal, forgot: (count: number) => void) {
     this.#journal = journal
+    this.#forgot = forgot
   }
 
   get count(): number {
@@ -81,17 +88,33 @@ export class LedgerExceptions {
 
   /** Resolves when they are on stable storage; rejects with an `UnavailableError` when they can't be kept now. */
   async add(exceptions: readonly LedgerException[]): Promise<void> {
-    await this.#journal.append(exceptions)
+    try {
+      await this.#journal.append(exceptions)
+    } catch (error) {
+      if (!(error instanceof UnavailableError && error.code === 'journal_full')) throw error
+      // Recording must not wait for somebody to look at them.
+      await this.#forgetOldest()
+      await this.#journal.append(exceptions)
+    }
   }
 
-  /** Up to `limit` of them with numbers above `after`, oldest first. */
+  async #forgetOldest(): Promise<void> {
+    const { firstSeq, end } = this.#journal
+    await this.#journal.release(Math.ceil((firstSeq + end.nextSeq) / 2))
+    this.#forgot(this.#journal.firstSeq - firstSeq)
+  }
+
+  /** Up to `limit` of them with numbers above `after`, oldest first; fewer when they are large. */
   async list(after: number, limit: number): Promise<NumberedException[]> {
     const reader = this.#journal.reader(after + 1)
     const listed: NumberedException[] = []
+    let listedBytes = 0
+    const isFull = (): boolean => listed.length >= limit || listedBytes >= listedBytesMax
     try {
-      for (let block = await reader.next(); block && listed.length < limit; block = await reader.next())
+      for (let block = await reader.next(); block && !isFull(); block = await reader.next())
         block.forEach((number, bytes, start, end) => {
-          if (number <= after || listed.length >= limit) return
+          if (number <= after || isFull()) return
+          listedBytes += end - start
           if (bytes[start] !== recordVersion) throw new Error(`ledger exception version ${bytes[start]} is not known`)
           listed.push({ ...(JSON.parse(bytes.toString('utf8', start + 1, end)) as LedgerException), number })
         })

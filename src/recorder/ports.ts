@@ -5,6 +5,8 @@ import type { LedgerSchema } from './ledger-schema.ts'
 /** One store of the ledger, as a recorder needs it: a `MetadataStore`, or a `MessageLog`, and what goes into it. */
 export interface RecordTarget<Row> {
   readonly schema: LedgerSchema
+  /** Whether it keeps anything of messages that died. */
+  readonly keepsDead: boolean
   /** What the store keeps of a message, or null for nothing. Must not hold views of the message. */
   rowOf(finished: FinishedMessage, message: StoredMessage): Row | null
   /** Bytes, roughly. */

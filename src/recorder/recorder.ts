@@ -13,6 +13,7 @@ import { GapBuilder } from './gap-builder.ts'
 import type { LedgerException, LedgerExceptions } from './ledger-exceptions.ts'
 import type { MigrationStep } from './ledger-schema.ts'
 import { MessageFetcher } from './message-fetcher.ts'
+import { ReceiptsAhead } from './receipts-ahead.ts'
 import type { RecordTarget, RecorderCursor, RecorderPosition } from './ports.ts'
 import { StoreError } from './store-error.ts'
 
@@ -23,14 +24,15 @@ export interface RecorderOptions {
   readonly retryDelay: number
   readonly retryDelayMax: number
   readonly breakerFailures: number
+  /** For how long a store must have been failing before anything is given up that is not urgent. */
+  readonly giveUpAfter: number
   /** Whether the recorder may bring the store's schema up to date; else it waits until somebody has. */
   readonly migrate: boolean
 }
 
 /** What a recorder tells about its work. */
 export interface RecorderObserver {
-  /** `finishedAt` (milliseconds since the epoch) is the oldest one's. */
-  recorded(messages: number, durationMs: number, finishedAt: number): void
+  recorded(messages: number, durationMs: number): void
   /** Something failed and is tried again; `attempts` counts from the last success. */
   failing(error: StoreError, attempts: number, delayMs: number): void
   refused(id: string, error: StoreError): void
@@ -45,11 +47,10 @@ export interface RecorderObserver {
 
 export interface RecorderStatus {
   readonly breaker: BreakerState
-  /** One past the highest seq that was recorded, or given up. */
-  readonly recordedSeq: number
   /** When the oldest message that is known and not recorded was finished (milliseconds since the epoch); null when there is none. */
   readonly oldestFinishedAt: number | null
-  readonly recordedMessages: number
+  /** Messages that have a receipt and are not recorded; at least so many, when there are very many. */
+  readonly lagMessages: number
   readonly failure: { readonly reason: string; readonly message: string; readonly hint: string; readonly attempts: number } | null // prettier-ignore
 }
 
@@ -98,6 +99,7 @@ export class Recorder<Row> {
   readonly #options: RecorderOptions
   readonly #breaker: Breaker
   readonly #backoff: Backoff
+  readonly #ahead: ReceiptsAhead
   readonly #stop = new AbortController()
   /** Renewed after each giving up. */
   #turn = new AbortController()
@@ -108,8 +110,9 @@ export class Recorder<Row> {
   readonly #done = new Set<number>()
   #attempts = 0
   #failure: StoreError | null = null
-  #recordedSeq: number
-  #recordedMessages = 0
+  #failingSince: number | null = null
+  /** Messages that were refused one after another, without one that was taken. */
+  #refusedInRow = 0
   #oldestFinishedAt: number | null = null
   #caughtUp: number
   #schemaIsRight = false
@@ -136,8 +139,8 @@ export class Recorder<Row> {
     this.#cursor = cursor
     this.#position = cursor.position
     this.#caughtUp = cursor.position.mark
-    this.#recordedSeq = cursor.position.seq
     this.#exceptions = exceptions
+    this.#ahead = new ReceiptsAhead(receipts, clock, cursor.position.mark)
     this.#observer = observer
     this.#clock = clock
     this.#options = options
@@ -145,7 +148,8 @@ export class Recorder<Row> {
       failures: options.breakerFailures,
       delayMs: options.retryDelay,
       delayMaxMs: options.retryDelayMax,
-      counts: (error) => error instanceof StoreError && error.failure !== 'permanent',
+      // An attempt that was interrupted says nothing good of the store.
+      counts: (error) => (error instanceof StoreError ? error.failure !== 'permanent' : error instanceof GivingUp),
       onStateChange: (state) => observer.breakerChanged(state),
     })
     this.#backoff = new Backoff({ initialMs: options.retryDelay, maxMs: options.retryDelayMax })
@@ -165,21 +169,24 @@ export class Recorder<Row> {
 
   /**
    * Gives up messages below `seq` that are not recorded yet, and notes which they are; so that their disk space can go.
-   * They must be finished, and their receipts durable.
+   * They must be finished, and their receipts durable. Unless it is urgent, only when the store has been failing for long:
+   * one that works gets through with its backlog.
    */
-  giveUpBelow(seq: number): void {
+  giveUpBelow(seq: number, isUrgent: boolean): void {
     if (seq <= Math.max(this.#giveUpSeq, this.#position.seq)) return
+    const failingMs = this.#failingSince === null ? 0 : this.#clock.monotonic() - this.#failingSince
+    if (!isUrgent && failingMs < this.#options.giveUpAfter) return
     this.#giveUpSeq = seq
     this.#turn.abort(new GivingUp())
   }
 
-  status(): RecorderStatus {
+  async status(): Promise<RecorderStatus> {
+    await this.#ahead.count()
     const failure = this.#failure
     return {
       breaker: this.#breaker.state,
-      recordedSeq: this.#recordedSeq,
-      oldestFinishedAt: this.#oldestFinishedAt,
-      recordedMessages: this.#recordedMessages,
+      lagMessages: this.#ahead.messages,
+      oldestFinishedAt: this.#ahead.messages === 0 ? null : (this.#oldestFinishedAt ?? this.#ahead.oldestFinishedAt),
       failure: failure && {
         reason: failure.reason,
         message: failure.message,
@@ -208,6 +215,7 @@ export class Recorder<Row> {
     try {
       if (this.#loops.length > 0) await this.#saveCursor()
     } finally {
+      await this.#ahead.close()
       await this.#fetcher.close()
       await this.#target.close()
     }
@@ -316,8 +324,8 @@ export class Recorder<Row> {
       },
     )
     await flush()
-    if (gone.length > 0) await this.#noteGap('lost', gone, signal)
-    this.#recordedSeq = Math.max(this.#recordedSeq, window.low, (messages.at(-1)?.seq ?? -1) + 1)
+    if (gone.length > 0) await this.#noteLost(gone, signal)
+    this.#ahead.passed(window.messages.length)
     this.#done.clear()
     this.#position = { mark: window.mark, seq: Math.max(this.#position.seq, window.low) }
     if (this.#clock.monotonic() - this.#savedAt >= cursorIntervalMs) await this.#saveCursor()
@@ -347,10 +355,9 @@ export class Recorder<Row> {
         continue
       }
       this.#succeeded()
-      this.#recordedMessages += batch.length
+      this.#refusedInRow = 0
       for (const { message } of batch) this.#done.add(message.seq)
-      const oldest = batch.reduce((least, { message }) => Math.min(least, message.finishedAt), Number.POSITIVE_INFINITY)
-      this.#observer.recorded(batch.length, this.#clock.monotonic() - startedAt, oldest)
+      this.#observer.recorded(batch.length, this.#clock.monotonic() - startedAt)
       return
     }
   }
@@ -378,6 +385,16 @@ export class Recorder<Row> {
       await this.#write(batch.slice(half), signal)
       return
     }
+    if (this.#refusedInRow >= refusedInRowMax) {
+      // It is not the messages.
+      const text = `the store refused ${this.#refusedInRow} messages in a row; the last one: ${error.message}`
+      const hint =
+        'Its table may have been changed, or Outrigger has a bug. Nothing more is set aside until a write succeeds.'
+      const failure = new StoreError('fatal', error.reason, text, { cause: error, hint })
+      await this.#failing(failure, signal, 0)
+      throw failure
+    }
+    this.#refusedInRow++
     const { seq, topic, partition, offset } = (batch[0] as { message: FinishedMessage }).message
     const id = formatMessageId(this.#journalId, seq)
     const { reason, message: detail } = error
@@ -401,19 +418,23 @@ export class Recorder<Row> {
     }
   }
 
-  async #noteGap(cause: 'backlog' | 'lost', messages: Iterable<FinishedMessage>, signal: AbortSignal): Promise<void> {
-    const gap = new GapBuilder(cause, this.#clock.now())
-    for (const message of messages) gap.add(message)
+  async #noteLost(messages: readonly FinishedMessage[], signal: AbortSignal): Promise<void> {
+    const gap = new GapBuilder('lost', this.#clock.now())
+    for (const message of messages) if (this.#keeps(message)) gap.add(message)
     if (gap.messages === 0) return
     await this.#keep(gap.build(), signal)
     this.#observer.gaveUp(gap.messages)
+  }
+
+  #keeps({ status }: FinishedMessage): boolean {
+    return status === 'delivered' || this.#target.keepsDead
   }
 
   /** Notes which messages below `#giveUpSeq` are not recorded, and goes on behind them. */
   async #giveUp(): Promise<void> {
     const { signal } = this.#stop
     const seq = this.#giveUpSeq
-    const missing: FinishedMessage[] = []
+    const gap = new GapBuilder('backlog', this.#clock.now())
     let mark: number | null = null
     const reader = this.#receipts.reader(this.#position.mark)
     try {
@@ -423,20 +444,24 @@ export class Recorder<Row> {
           if (at < this.#position.mark) return
           for (const message of finishedMessages(decodeReceipt(bytes, start, end))) {
             if (message.seq < this.#position.seq || this.#done.has(message.seq)) continue
-            if (message.seq < seq) missing.push(message)
-            else mark ??= at
+            if (message.seq >= seq) mark ??= at
+            else if (this.#keeps(message)) gap.add(message)
           }
         })
+        const noted = gap.take()
+        if (noted.length > 0) await this.#keep(noted, signal)
       }
       mark ??= reader.nextSeq
     } finally {
       await reader.close()
     }
-    await this.#noteGap('backlog', missing, signal)
+    const rest = gap.build()
+    if (rest.length > 0) await this.#keep(rest, signal)
+    if (gap.messages > 0) this.#observer.gaveUp(gap.messages)
     // What of the rest is recorded already is written once more.
     this.#done.clear()
     this.#position = { mark, seq }
-    this.#recordedSeq = Math.max(this.#recordedSeq, seq)
+    this.#ahead.restart(mark)
     this.#turn = new AbortController()
     await this.#saveCursor()
     if (this.#giveUpSeq > seq) this.#turn.abort(new GivingUp())
@@ -454,11 +479,13 @@ export class Recorder<Row> {
   #succeeded(): void {
     this.#attempts = 0
     this.#failure = null
+    this.#failingSince = null
     this.#backoff.reset()
   }
 
   async #failing(error: StoreError, signal: AbortSignal, delayMsMin: number): Promise<void> {
     this.#failure = error
+    this.#failingSince ??= this.#clock.monotonic()
     this.#attempts++
     if (error.failure === 'fatal') this.#schemaIsRight = false
     const delayMs = Math.max(delayMsMin, this.#backoff.nextDelayMs())
@@ -485,6 +512,7 @@ export class Recorder<Row> {
 }
 
 const drainPollMs = 20
+const refusedInRowMax = 100
 
 function emptyWindow(mark: number): Window {
   return { messages: [], mark, low: 0 }

@@ -6,8 +6,8 @@ import { describe, expect, test } from 'vitest'
 import { get, Program, programCommand } from './program.ts'
 import { Publisher } from './publisher.ts'
 
-/** What a program does whose log goes to `stdout`: it starts, publishes, delivers, and ends by SIGTERM. */
-async function lives(program: Program, stdout: number | 'pipe', before = ''): Promise<void> {
+/** What a program does whose log goes to `stdout`: it starts, publishes, delivers, and ends by SIGTERM. Resolves with its exit code. */
+async function lives(program: Program, stdout: number | 'pipe', before = ''): Promise<number | null> {
   await using running = start(program, stdout, before)
   await running.whenReady()
   const publisher = new Publisher(program.tcp)
@@ -17,7 +17,7 @@ async function lives(program: Program, stdout: number | 'pipe', before = ''): Pr
   }
   publisher.close()
   await program.drained()
-  expect(await running.stopped()).toBe(0)
+  return await running.stopped()
 }
 
 interface Running extends AsyncDisposable {
@@ -61,7 +61,7 @@ describe('a log that nobody takes', () => {
     await using program = await Program.prepare()
     const full = openSync('/dev/full', 'w')
     try {
-      await lives(program, full)
+      expect(await lives(program, full)).toBe(0)
     } finally {
       closeSync(full)
     }
@@ -70,12 +70,12 @@ describe('a log that nobody takes', () => {
   test('holds nothing up when it is a pipe whose reader does not read', async () => {
     await using program = await Program.prepare()
     const path = join(program.directory, 'pipe')
-    execFileSync('mkfifo', [path])
+    makePipe(path)
     const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
     const writer = openSync(path, constants.O_WRONLY)
     try {
       fill(path)
-      await lives(program, writer)
+      expect(await lives(program, writer)).toBe(0)
     } finally {
       closeSync(writer)
       closeSync(reader)
@@ -85,7 +85,7 @@ describe('a log that nobody takes', () => {
   test('is whole when its reader reads again', async () => {
     await using program = await Program.prepare()
     const path = join(program.directory, 'pipe')
-    execFileSync('mkfifo', [path])
+    makePipe(path)
     const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
     const writer = openSync(path, constants.O_WRONLY)
     try {
@@ -109,9 +109,15 @@ describe('a log that nobody takes', () => {
   test('holds nothing up when it is a socket whose reader does not read', async () => {
     await using program = await Program.prepare()
     // Node gives its children sockets. Whatever fits in is put in.
-    await lives(program, 'pipe', 'timeout 1 head -c 100000000 /dev/zero; timeout 1 dd if=/dev/zero bs=1 2>/dev/null')
+    expect(
+      await lives(program, 'pipe', 'timeout 1 head -c 100000000 /dev/zero; timeout 1 dd if=/dev/zero bs=1 2>/dev/null'),
+    ).toBe(0)
   })
 })
+
+function makePipe(path: string): void {
+  execFileSync('sh', ['-c', 'mkfifo "$1"', 'sh', path])
+}
 
 function fill(path: string): void {
   const filler = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK)
@@ -127,7 +133,7 @@ function fill(path: string): void {
 test('the debugger can not be opened by a signal', async () => {
   await using program = await Program.start()
   program.signal('SIGUSR1')
-  await expect(get({ host: '127.0.0.1', port: 9229 }, '/json/version')).rejects.toThrow()
+  await expect(get({ host: '127.0.0.1', port: 9229 }, '/json/version')).rejects.toThrow('ECONNREFUSED')
   expect((await program.status()).state).toBe('ready')
   await program.stop()
   expect(await program.log()).not.toContain('Debugger listening')

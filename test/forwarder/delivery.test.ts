@@ -167,6 +167,7 @@ test('tells of what it delivered, and of nothing more in the end', async () => {
       backlogMessages: 0,
       oldestAcceptedAt: null,
       memoryBytes: 0,
+      pendingReceipts: 0,
       lanes: [],
     })
   })

@@ -38,6 +38,7 @@ export class FakeTarget implements RecordTarget<TestRow> {
   inspections = 0
   maintained = 0
   closed = false
+  readonly keepsDead = true
 
   readonly schema: LedgerSchema = {
     inspect: async () => {
@@ -87,6 +88,7 @@ const quickOptions: RecorderOptions = {
   retryDelay: 1,
   retryDelayMax: 5,
   breakerFailures: 3,
+  giveUpAfter: 0,
   migrate: true,
 }
 
@@ -119,7 +121,7 @@ export class RecorderRig {
     this.messages = messages
     this.receipts = receipts
     this.exceptionJournal = exceptionJournal
-    this.exceptions = new LedgerExceptions(exceptionJournal)
+    this.exceptions = new LedgerExceptions(exceptionJournal, () => {})
     this.cursor = cursor
     this.#options = options
     this.recorder = this.#compose()

@@ -21,7 +21,7 @@ test('records every message that has a receipt, in batches no larger than they m
     expect(rig.target.rows.get(45)).toEqual({ seq: 45, value: 'value 45', offset: 44 })
     expect(rig.target.rows.get(46)).toEqual({ seq: 46, value: 'value 46', offset: null })
     expect(Math.max(...rig.target.writes)).toBe(10)
-    expect(rig.recorder.status()).toMatchObject({ recordedSeq: 47, recordedMessages: 46, oldestFinishedAt: null, failure: null }) // prettier-ignore
+    expect(await rig.recorder.status()).toEqual({ breaker: 'closed', lagMessages: 0, oldestFinishedAt: null, failure: null }) // prettier-ignore
   }))
 
 test('batches are bounded by bytes, too', () =>
@@ -78,14 +78,15 @@ test('tries again for as long as the store is away, and says so meanwhile', () =
     rig.target.verdict = () => away
     rig.recorder.start()
     await rig.deliver(25, 5)
-    await until(() => rig.recorder.status().breaker === 'open')
-    const { failure, oldestFinishedAt } = rig.recorder.status()
+    await until(async () => (await rig.recorder.status()).breaker === 'open')
+    const { failure, oldestFinishedAt, lagMessages } = await rig.recorder.status()
+    expect(lagMessages).toBe(25)
     expect(failure).toMatchObject({ reason: 'ECONNREFUSED', message: 'the store is away' })
     expect(oldestFinishedAt).not.toBeNull()
     rig.target.verdict = () => undefined
     await rig.caughtUp()
     expect(recorded(rig)).toEqual(range(1, 26))
-    expect(rig.recorder.status()).toMatchObject({ breaker: 'closed', failure: null, oldestFinishedAt: null })
+    expect(await rig.recorder.status()).toMatchObject({ breaker: 'closed', failure: null, oldestFinishedAt: null })
   }))
 
 test('a store that does not answer counts as away', () =>
@@ -94,7 +95,7 @@ test('a store that does not answer counts as away', () =>
     rig.recorder.start()
     await rig.deliver(3)
     await until(() => rig.events.includes('failing TIMEOUT'))
-    await until(() => rig.recorder.status().breaker !== 'closed')
+    await until(async () => (await rig.recorder.status()).breaker !== 'closed')
     rig.target.verdict = () => undefined
     await rig.caughtUp()
     expect(recorded(rig)).toEqual([1, 2, 3])
@@ -133,8 +134,8 @@ test('waits for the schema when others have to bring it up to date', () =>
     rig.target.version = 0
     rig.recorder.start()
     await rig.deliver(3)
-    await until(() => rig.recorder.status().failure?.reason === 'SCHEMA_OUTDATED')
-    expect(rig.recorder.status().failure?.hint).toContain('outrigger migrate')
+    await until(async () => (await rig.recorder.status()).failure?.reason === 'SCHEMA_OUTDATED')
+    expect((await rig.recorder.status()).failure?.hint).toContain('outrigger migrate')
     expect(rig.target.writes).toEqual([])
     rig.target.version = 1
     await rig.caughtUp()
@@ -162,7 +163,7 @@ test('gives up what it is told to while the store is away, notes exactly that, a
     await rig.deliver(40, 8)
     await rig.checkpoint(51)
     await until(() => rig.events.includes('failing ECONNREFUSED'))
-    rig.recorder.giveUpBelow(31)
+    rig.recorder.giveUpBelow(31, true)
     await until(() => rig.passed.at(-1)?.seq === 31)
     expect(await rig.missingOffsets()).toEqual(range(10, 30))
     expect(rig.events).toContain('gave up 20')
@@ -180,11 +181,66 @@ test('does not give up what is recorded already, also of a batch of receipts tha
     rig.recorder.start()
     await rig.deliver(12)
     await until(() => rig.target.rows.size === 4 && rig.events.includes('failing ECONNREFUSED'))
-    rig.recorder.giveUpBelow(9)
+    rig.recorder.giveUpBelow(9, true)
     await until(() => rig.passed.at(-1)?.seq === 9)
     expect(await rig.missingOffsets()).toEqual(range(4, 8))
     await rig.caughtUp()
     expect(recorded(rig)).toEqual([1, 2, 3, 4, 9, 10, 11, 12])
+  }))
+
+test('gives up nothing of a store that works, or that has just begun to fail, unless it is urgent', () =>
+  withRecorder({ giveUpAfter: 300 }, async (rig) => {
+    rig.recorder.start()
+    await rig.deliver(5)
+    await rig.caughtUp()
+    rig.recorder.giveUpBelow(6, false)
+    rig.target.verdict = () => away
+    await rig.deliver(5)
+    await until(() => rig.events.includes('failing ECONNREFUSED'))
+    rig.recorder.giveUpBelow(11, false)
+    expect(rig.exceptions.count).toBe(0)
+    await new Promise((resolve) => setTimeout(resolve, 350))
+    rig.recorder.giveUpBelow(11, false)
+    await until(() => rig.passed.at(-1)?.seq === 11)
+    expect(await rig.missingOffsets()).toEqual(range(5, 10))
+    expect((await rig.recorder.status()).breaker).not.toBe('closed')
+  }))
+
+test('a store that refuses everything is wrong, and not the messages', () =>
+  withRecorder({}, async (rig) => {
+    rig.target.verdict = () => refusing
+    rig.recorder.start()
+    await rig.deliver(300, 50)
+    await until(() => rig.exceptions.count === 100)
+    await until(async () => (await rig.recorder.status()).failure?.message.includes('100 messages in a row') ?? false)
+    rig.target.verdict = () => undefined
+    await rig.caughtUp()
+    expect(recorded(rig)).toEqual(range(101, 301))
+    expect(rig.exceptions.count).toBe(100)
+  }))
+
+test('says how far behind it is also before it could begin', () =>
+  withRecorder({ migrate: false }, async (rig) => {
+    rig.target.version = 0
+    rig.recorder.start()
+    await rig.deliver(25)
+    const status = await rig.recorder.status()
+    expect(status.lagMessages).toBe(25)
+    expect(status.oldestFinishedAt).not.toBeNull()
+  }))
+
+test('what a store does not keep is not missing there', () =>
+  withRecorder({}, async (rig) => {
+    Object.assign(rig.target, { keepsDead: false })
+    rig.target.verdict = () => away
+    rig.recorder.start()
+    await rig.accept(2)
+    await rig.receipts.append([{ kind: 'dead', topic: 't', diedAt: 1, attempts: 2, seq: 1, reason: 'TOO_LARGE' }])
+    await rig.finish([2])
+    await until(() => rig.events.includes('failing ECONNREFUSED'))
+    rig.recorder.giveUpBelow(3, true)
+    await until(() => rig.passed.at(-1)?.seq === 3)
+    expect(await rig.exceptions.list(0, 10)).toMatchObject([{ messages: 1, deadSeqs: [], fromSeq: 2 }])
   }))
 
 test('gives up while the store hangs, without waiting for it', () =>
@@ -193,7 +249,7 @@ test('gives up while the store hangs, without waiting for it', () =>
     rig.recorder.start()
     await rig.deliver(10)
     await until(() => rig.target.writes.length > 0)
-    rig.recorder.giveUpBelow(11)
+    rig.recorder.giveUpBelow(11, true)
     await until(() => rig.passed.at(-1)?.seq === 11)
     expect(await rig.missingOffsets()).toEqual(range(0, 10))
   }))
@@ -280,7 +336,7 @@ test('whatever happens, each finished message is recorded, or named in a gap', a
               break
             }
             case 'give up':
-              rig.recorder.giveUpBelow(Math.floor(low() * event.share))
+              rig.recorder.giveUpBelow(Math.floor(low() * event.share), true)
               break
             default:
               event satisfies never

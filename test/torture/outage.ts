@@ -25,7 +25,7 @@ export interface OutageFigures {
   readonly times: Durations
   /** For each duty, the most messages that waited for it at a time. */
   readonly waitingMax: Readonly<Record<Duty, number>>
-  /** From the return until nothing waited. */
+  /** From the beginning of the return until nothing waited. */
   readonly catchUpMs: number
 }
 
@@ -96,7 +96,7 @@ export async function runOutages(stack: OutageStack, options: OutageOptions): Pr
       say(`Back: ${namesOf(away)}.`)
       await caughtUp(program)
       const catchUpMs = performance.now() - backAt
-      say(`What waited is delivered and recorded ${(catchUpMs / 1000).toFixed(1)} s after that was begun.`)
+      say(`What waited is delivered and recorded, ${(catchUpMs / 1000).toFixed(1)} s after the return began.`)
       outages.push({ away, times, waitingMax, catchUpMs })
     }
     await publishNormally()

@@ -64,7 +64,7 @@ function outageRows(outage: OutageFigures, { seconds, normal }: OutageResult): [
       `${formatMs(times.quantile(0.5))}, ${formatMs(p99)}; p99 is ${(p99 / normal.quantile(0.99)).toFixed(2)} times the normal`,
     ],
     ['  most that waited', duties.map((duty) => `${duty} ${waitingMax[duty]}`).join(', ')],
-    ['  caught up', `${(catchUpMs / 1000).toFixed(1)} s after the start of what was away`],
+    ['  caught up', `${(catchUpMs / 1000).toFixed(1)} s after its return began`],
   ]
 }
 
