@@ -24,7 +24,7 @@ export function appendProblem(error: unknown): Problem {
   return { code, detail: `${message.charAt(0).toUpperCase()}${message.slice(1)}.`, retryAfter: retryAfterSeconds }
 }
 
-export const internalProblem: Problem = {
+const internalProblem: Problem = {
   code: 'internal',
   detail: 'It is not known whether the request took effect. The log says what happened.',
   retryAfter: 1,

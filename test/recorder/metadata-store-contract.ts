@@ -465,7 +465,7 @@ function callsOf(store: MetadataStore, row: MetadataRow, signal: AbortSignal): (
 }
 
 /** Whether all conditions hold, by the words of the port. */
-export function fits(row: MetadataRow, { topic, partition, key, status, from, to }: Conditions): boolean {
+function fits(row: MetadataRow, { topic, partition, key, status, from, to }: Conditions): boolean {
   return (
     (topic === undefined || row.topic === topic) &&
     (partition === undefined || row.partition === partition) &&
@@ -477,7 +477,7 @@ export function fits(row: MetadataRow, { topic, partition, key, status, from, to
 }
 
 /** The order of listing. */
-export function newestFirst(a: MetadataRow, b: MetadataRow): number {
+function newestFirst(a: MetadataRow, b: MetadataRow): number {
   if (a.acceptedAt !== b.acceptedAt) return b.acceptedAt - a.acceptedAt
   if (a.journalId !== b.journalId) return a.journalId < b.journalId ? 1 : -1
   return b.seq - a.seq
