@@ -96,6 +96,13 @@ export function cassandraStoreError(error: unknown, what: string, refusal?: unkn
   return new StoreError(kind, reason, `${what}: ${error.message}`, { cause: error, hint })
 }
 
+/**
+ * What the driver's encoder says of a value that can't be put into a request, or a `Buffer` of a number that has no room in
+ * its bytes. A test holds it against the driver's own encoder.
+ */
+const encoderText =
+  /^(Not a valid |Expected (Number|Date\/|string representation)|Invalid date: |A (collection|map) can't contain |Target data type could not be guessed|The value of "value" is out of range)/
+
 function failureOf(error: Error): CassandraFailure | undefined {
   if (error instanceof errors.ResponseError) return failureOfAnswer(error.code, error.message)
   if (error instanceof errors.AuthenticationError) return failureOfAnswer(0x0100, error.message)
@@ -114,8 +121,12 @@ function failureOf(error: Error): CassandraFailure | undefined {
       'Set cassandra.localDataCenter to one that the cluster has (nodetool status).',
     )
   }
-  // The driver can't encode a value: a number out of range, or one that is none.
-  if (error instanceof TypeError || error instanceof RangeError) return is('permanent', 'UNWRITABLE_VALUE', '')
+  if (error instanceof TypeError || error instanceof RangeError) {
+    // Anything else of this kind is a fault of the driver's, say amid a reconnect; the values are none the worse for it.
+    return encoderText.test(error.message)
+      ? is('permanent', 'UNWRITABLE_VALUE', '')
+      : is('transient', 'DRIVER_FAULT', 'The driver stumbled; it is tried again. When it stays, restart Outrigger.')
+  }
   const code = codeOf(error)
   if (code !== undefined && tlsCode.test(code)) return is('fatal', code, tlsHint)
   if (code !== undefined && /^E(?!RR_)[A-Z_]+$/.test(code)) {

@@ -5,13 +5,23 @@ import type { Log } from '../base/log.ts'
 import { StoreError } from '../recorder/store-error.ts'
 import { cassandraStoreError } from './cassandra-errors.ts'
 import type { CassandraOptions } from './cassandra-options.ts'
+import { ClientSockets } from './client-sockets.ts'
 import { hostAndPort, tlsOptionsOf } from './cassandra-tls.ts'
 import { disposeClient } from './dispose-client.ts'
 import { PasswordProvider } from './password-provider.ts'
 
 /** How long a client is believed in that reaches nobody: until then the driver's own reconnecting has its chance. */
 const renewAfterMs = 30_000
+/** How long `close` waits for what is under way. */
+const closeTimeoutMs = 5000
 const reconnectMs = { initial: 250, max: 5000 } as const
+
+/** A client of the driver's, from the moment when it begins to connect. */
+interface Link {
+  readonly sockets: ClientSockets
+  readonly connecting: Promise<Client>
+  isConnected: boolean
+}
 
 export interface Call {
   /** What is being done, for messages: "reading from message_log". */
@@ -27,9 +37,7 @@ export class CassandraSession {
   readonly #clock: Clock
   readonly #log: Log
   readonly #options: CassandraOptions
-  #client: Promise<Client> | undefined
-  /** The client, when it is connected. */
-  #live: Client | undefined
+  #link: Link | undefined
   #awaySince: number | undefined
   /** Why the last connection could not be made, since one last could. */
   #refusal: Error | undefined
@@ -79,11 +87,19 @@ export class CassandraSession {
   }
 
   async #close(): Promise<void> {
-    const live = this.#live
-    this.#client = undefined
-    this.#live = undefined
-    // A connection that is being made can't be called off; it ends by its timeouts, and `#connect` shuts it down.
-    if (live !== undefined) await disposeClient(live)
+    const link = this.#link
+    this.#link = undefined
+    if (link === undefined) return
+    const { connecting, sockets } = link
+    // A client that is still connecting can't be called off. Without its sockets it fails, and `#connect` ends it.
+    if (!link.isConnected) sockets.end()
+    const enough = new AbortController()
+    await Promise.race([
+      connecting.then((client) => this.#dispose(client, sockets)).catch(() => {}),
+      this.#clock.sleep(closeTimeoutMs, enough.signal).catch(() => {}),
+    ])
+    enough.abort()
+    sockets.end()
   }
 
   async #run<T>(call: Call, signal: AbortSignal, action: (client: Client) => Promise<T>): Promise<T> {
@@ -92,24 +108,44 @@ export class CassandraSession {
   }
 
   async #attempt<T>(what: string, action: (client: Client) => Promise<T>): Promise<T> {
-    const connecting = this.#connected()
+    let link: Link | undefined
     try {
-      const result = await action(await connecting)
+      link = this.#connected()
+      const { connecting, sockets } = link
+      const client = await connecting
+      const result = await sockets.within(() => action(client))
       this.#awaySince = undefined
       return result
     } catch (error) {
-      if (error instanceof errors.NoHostAvailableError) this.#heardNobody(connecting)
+      if (error instanceof errors.NoHostAvailableError) {
+        if (this.#closing) throw closed()
+        this.#heardNobody(link)
+      }
       throw cassandraStoreError(error, what, this.#refusal)
     }
   }
 
-  #connected(): Promise<Client> {
-    if (this.#closing) return Promise.reject(closed())
-    return (this.#client ??= this.#connect())
+  #connected(): Link {
+    if (this.#closing) throw closed()
+    return (this.#link ??= this.#begin())
   }
 
-  async #connect(): Promise<Client> {
+  #begin(): Link {
+    // Throws before there is a link that would fail all calls to come.
     const client = new Client(this.#clientOptions())
+    const sockets = new ClientSockets()
+    const link: Link = { sockets, isConnected: false, connecting: this.#connect(client, sockets) }
+    link.connecting.then(
+      () => (link.isConnected = true),
+      // A client that failed once is not used again: it keeps the state of its first try. Whoever waits for it is told.
+      () => {
+        if (this.#link === link) this.#link = undefined
+      },
+    )
+    return link
+  }
+
+  async #connect(client: Client, sockets: ClientSockets): Promise<Client> {
     client.on('log', (severity: string, part: string, text: string, detail: unknown) => {
       this.#log.debug(
         { severity, part, ...(detail instanceof Error && { error: detail }) },
@@ -117,32 +153,38 @@ export class CassandraSession {
       )
     })
     try {
-      await client.connect()
+      await sockets.within(() => client.connect())
     } catch (error) {
-      // A client that failed once is not used again: it keeps the state of its first try.
-      this.#client = undefined
-      await disposeClient(client)
+      await this.#dispose(client, sockets)
       throw error
-    }
-    if (this.#closing) {
-      await disposeClient(client)
-      throw closed()
     }
     client.on('hostUp', () => (this.#refusal = undefined))
     this.#refusal = undefined
-    this.#live = client
     return client
   }
 
   /** All nodes are out of reach. After a while we start anew, which also looks up the contact points again. */
-  #heardNobody(connecting: Promise<Client>): void {
+  #heardNobody(link: Link | undefined): void {
     const now = this.#clock.monotonic()
     this.#awaySince ??= now
-    if (this.#client !== connecting || now - this.#awaySince < renewAfterMs) return
-    this.#client = undefined
-    this.#live = undefined
+    if (link === undefined || this.#link !== link || now - this.#awaySince < renewAfterMs) return
+    this.#link = undefined
     this.#awaySince = undefined
-    void connecting.then(disposeClient, () => undefined)
+    // One that failed to connect was disposed of then.
+    void link.connecting.then(
+      (client) => this.#dispose(client, link.sockets),
+      () => undefined,
+    )
+  }
+
+  /** Ends a client that nobody uses any more. Nobody can do anything about its failures, so they are only logged. */
+  async #dispose(client: Client, sockets: ClientSockets): Promise<void> {
+    try {
+      await disposeClient(client)
+    } catch (error) {
+      this.#log.debug({ error }, "a connection to Cassandra could not be ended in the driver's way")
+    }
+    sockets.dispose()
   }
 
   #clientOptions(): DseClientOptions {

@@ -80,7 +80,25 @@ function limitFaults(config: SettledConfig, isSet: IsSet): CrossFault[] {
     { path: 'publish.requestTimeout', value: publish.requestTimeout },
     formatDuration,
   )
+  const tooSlow = rowsPerSecondFault(config)
+  if (tooSlow) faults.push(tooSlow)
   return faults
+}
+
+/** A write waits for its turn within its timeout, behind what the one before it has used up: both must fit. */
+function rowsPerSecondFault({ ledger, mysql }: SettledConfig): CrossFault | undefined {
+  const { batchMessagesMax, writeTimeout } = ledger
+  const { rowsPerSecondMax } = mysql
+  if (ledger.metadata !== 'mysql' || rowsPerSecondMax === undefined) return undefined
+  const atLeast = Math.ceil((2 * batchMessagesMax * 1000) / writeTimeout)
+  if (rowsPerSecondMax >= atLeast) return undefined
+  const path = 'mysql.rowsPerSecondMax'
+  return {
+    path,
+    involves: [path, 'ledger.metadata', 'ledger.batchMessagesMax', 'ledger.writeTimeout'],
+    expected: `at least ${atLeast}, so that two batches of ${batchMessagesMax} messages (ledger.batchMessagesMax) go within ${formatDuration(writeTimeout)} (ledger.writeTimeout)`,
+    hint: 'or make ledger.batchMessagesMax smaller, or ledger.writeTimeout longer',
+  }
 }
 
 function segmentFault(message: Limit, segmentBytes: number, isSet: IsSet): CrossFault | undefined {

@@ -96,7 +96,7 @@ export const mysql = z.strictObject({
     max: 10 * minute,
   }).prefault('5s'),
   rowsPerSecondMax: integer(
-    'Most rows that this Outrigger writes in a second, on average, so that many sidecars that catch up at once don’t overwhelm the database. No limit without it.',
+    'Most rows that this Outrigger writes in a second, on average, so that many sidecars that catch up at once don’t overwhelm the database. No limit without it. Two batches of ledger.batchMessagesMax must go within ledger.writeTimeout.',
     { min: 1, max: 1_000_000 },
   ).optional(),
 })

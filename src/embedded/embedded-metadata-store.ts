@@ -133,12 +133,15 @@ export function listing(query: MetadataQuery): readonly [sql: string, parameters
     conditions.push(condition)
     parameters.push(...values)
   }
+  // Of dead ones there are few, wherever they are: their index goes before all but the key's.
+  const ofDead = status === 'dead' && key === undefined
   // A plus sign keeps a condition from choosing the index: the key's finds less than the topic's, and that of offsets
   // would have all rows of a partition sorted by time.
-  if (topic !== undefined) add(key === undefined ? 'topic = ?' : '+topic = ?', topic)
+  if (topic !== undefined) add(key === undefined && !ofDead ? 'topic = ?' : '+topic = ?', topic)
   if (partition !== undefined) add('+partition = ?', partition)
   if (key !== undefined) add('key = ?', key)
-  if (status !== undefined) add('status = ?', status)
+  if (ofDead) add("status = 'dead'")
+  else if (status !== undefined) add('status = ?', status)
   if (from !== undefined) add('accepted_at >= ?', from)
   if (to !== undefined) add('accepted_at < ?', to)
   if (after !== undefined) {
@@ -148,7 +151,7 @@ export function listing(query: MetadataQuery): readonly [sql: string, parameters
     add('(accepted_at, journal_id, seq) < (?, ?, ?)', acceptedAt, journalId, seq)
   }
   const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
-  const sql = `${select} ${where} ORDER BY accepted_at DESC, journal_id DESC, seq DESC LIMIT ?`
+  const sql = `${select} ${ofDead ? 'INDEXED BY metadata_of_dead' : ''} ${where} ORDER BY accepted_at DESC, journal_id DESC, seq DESC LIMIT ?`
   return [sql, [...parameters, limit]]
 }
 

@@ -65,6 +65,11 @@ export const ledgerFileSteps: readonly LedgerFileStep[] = [
       CREATE INDEX log_by_time ON message_log (delivered_at, topic, partition, "offset");
     `,
   },
+  {
+    version: 3,
+    title: 'index dead messages',
+    sql: "CREATE INDEX metadata_of_dead ON message_metadata (accepted_at) WHERE status = 'dead'",
+  },
 ]
 
 export const ledgerFileVersion = ledgerFileSteps.length

@@ -4,17 +4,24 @@ import { mysqlError } from './mysql-errors.ts'
 
 /** A connection that was idle for longer is not trusted: firewalls forget such connections without a word. */
 const idleMsMax = 60_000
-/** More than so many calls at once are a mistake somewhere, or somebody's attack. */
+/** More look-ups than so many at once are a mistake somewhere, or somebody's attack. */
 const waitingMax = 100
 /** How long `close` waits for what is under way. */
 const closeTimeoutMs = 5000
 
+/**
+ * What a connection is for. Writes go first, and one connection is theirs: look-ups and maintenance share the others. Of a
+ * single connection they get a turn when no write wants it.
+ */
+export type Purpose = 'write' | 'lookup' | 'maintenance'
+
 interface Waiting {
+  readonly purpose: Purpose
   readonly go: () => void
   readonly fail: (error: unknown) => void
 }
 
-/** At most so many connections, opened when they are needed and kept for the next call. Calls wait in order. */
+/** At most so many connections, opened when they are needed and kept for the next call. Calls wait in order, writes first. */
 export class ConnectionPool {
   readonly #clock: Clock
   readonly #open: (signal: AbortSignal) => Promise<MysqlConnection>
@@ -25,6 +32,8 @@ export class ConnectionPool {
   readonly #waiting: Waiting[] = []
   /** Calls that may have a connection now. */
   #running = 0
+  /** Those among them that are no writes. */
+  #runningAside = 0
   readonly #closed = new AbortController()
   #drained: (() => void) | undefined
   #closing: Promise<void> | undefined
@@ -36,8 +45,12 @@ export class ConnectionPool {
   }
 
   /** Gives `work` a connection for itself alone. */
-  async use<T>(signal: AbortSignal, work: (connection: MysqlConnection) => Promise<T>): Promise<T> {
-    await this.#turn(signal)
+  async use<T>(
+    signal: AbortSignal,
+    work: (connection: MysqlConnection) => Promise<T>,
+    purpose: Purpose = 'write',
+  ): Promise<T> {
+    await this.#turn(signal, purpose)
     try {
       const connection = this.#takeIdle() ?? (await this.#open(signal))
       this.#busy.add(connection)
@@ -49,6 +62,7 @@ export class ConnectionPool {
       }
     } finally {
       this.#running--
+      if (purpose !== 'write') this.#runningAside--
       this.#next()
     }
   }
@@ -71,15 +85,17 @@ export class ConnectionPool {
     for (const { connection } of this.#idle.splice(0)) connection.close()
   }
 
-  async #turn(signal: AbortSignal): Promise<void> {
+  async #turn(signal: AbortSignal, purpose: Purpose): Promise<void> {
     signal.throwIfAborted()
     if (this.#closed.signal.aborted) throw closedError()
-    if (this.#running < this.#connectionsMax) {
-      this.#running++
+    // Whoever waits already is let in by `#next` as soon as there is room for him.
+    if (this.#hasRoomFor(purpose)) {
+      this.#begin(purpose)
       return
     }
-    if (this.#waiting.length >= waitingMax) {
-      throw mysqlError('POOL_EXHAUSTED', `more than ${waitingMax} calls wait for one of ${this.#connectionsMax} connections to MySQL`) // prettier-ignore
+    const isLookup = (call: { purpose: Purpose }): boolean => call.purpose === 'lookup'
+    if (purpose === 'lookup' && this.#waiting.filter(isLookup).length >= waitingMax) {
+      throw mysqlError('POOL_EXHAUSTED', `more than ${waitingMax} look-ups wait for one of ${this.#asideMax} connections to MySQL`) // prettier-ignore
     }
     await new Promise<void>((resolve, reject) => {
       const onAbort = (): void => {
@@ -91,6 +107,7 @@ export class ConnectionPool {
         then()
       }
       const waiting: Waiting = {
+        purpose,
         go: () => settle(resolve),
         fail: (error) => settle(() => reject(error)),
       }
@@ -100,12 +117,28 @@ export class ConnectionPool {
   }
 
   #next(): void {
-    const next = this.#waiting.shift()
-    if (next) {
-      this.#running++
+    const next = this.#waiting.find(({ purpose }) => purpose === 'write') ?? this.#waiting[0]
+    if (next && this.#hasRoomFor(next.purpose)) {
+      this.#waiting.splice(this.#waiting.indexOf(next), 1)
+      this.#begin(next.purpose)
       next.go()
     }
     if (this.#running === 0) this.#drained?.()
+  }
+
+  /** How many connections look-ups and maintenance may have together. */
+  get #asideMax(): number {
+    return Math.max(1, this.#connectionsMax - 1)
+  }
+
+  #hasRoomFor(purpose: Purpose): boolean {
+    if (this.#running >= this.#connectionsMax) return false
+    return purpose === 'write' || this.#runningAside < this.#asideMax
+  }
+
+  #begin(purpose: Purpose): void {
+    this.#running++
+    if (purpose !== 'write') this.#runningAside++
   }
 
   #takeIdle(): MysqlConnection | undefined {

@@ -24,16 +24,31 @@ export function listStatement({ topic, partition, key, status, from, to, limit, 
     )
   }
   return [
-    `SELECT ${selection} FROM message_metadata FORCE INDEX (${keyFor(topic, key)})`,
+    `SELECT ${selection} FROM message_metadata FORCE INDEX (${keyFor(topic, key, status)})`,
     conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '',
     `ORDER BY ${acceptedAt} DESC, ${journalId} DESC, ${seq} DESC LIMIT ${sqlValue(limit)}`,
   ].join(' ')
 }
 
 /** The key that serves a list with such conditions; schema-steps.ts has their columns. */
-function keyFor(topic: string | undefined, key: Buffer | undefined): string {
-  if (topic === undefined) return 'by_time'
-  return key === undefined ? 'by_topic' : 'by_key'
+function keyFor(
+  topic: string | undefined,
+  key: Buffer | undefined,
+  status: MetadataQuery['status'] | undefined,
+): string {
+  if (topic !== undefined && key !== undefined) return 'by_key'
+  // Of dead ones there are few, wherever they are; all of a topic, or of a time, would have to be looked at to find them.
+  if (status === 'dead') return 'by_status'
+  return topic === undefined ? 'by_time' : 'by_topic'
+}
+
+/**
+ * A `SELECT` that the server itself ends after so long. Either server takes its own half, and the other's for a comment:
+ * MySQL knows the hint, MariaDB the prefix.
+ */
+export function limited(select: string, msMax: number): string {
+  const rest = select.slice('SELECT'.length)
+  return `/*M! SET STATEMENT max_statement_time = ${msMax / 1000} FOR */ SELECT /*+ MAX_EXECUTION_TIME(${msMax}) */${rest}`
 }
 
 /** One message; the partitions are asked one by one, since only the time of acceptance would tell which has it. */

@@ -7,7 +7,7 @@ import { messageOf } from '../base/errors.ts'
 import { mysqlError, mysqlStoreError } from './mysql-errors.ts'
 import type { MysqlOptions } from './mysql-options.ts'
 
-const queryTimeoutDefault = 20_000
+export const queryTimeoutDefault = 20_000
 /** For statements that change a table: a large one takes its time to get another key. */
 export const ddlTimeoutMs = 3_600_000
 /** How long statements that change a table may wait for the others on it, which all stand still behind it meanwhile. */

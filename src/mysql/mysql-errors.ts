@@ -95,6 +95,8 @@ export const mysqlFailures: Readonly<Record<string, MysqlFailure>> = {
   ER_TOO_MANY_CONCURRENT_TRXS: busy,
   ER_TABLE_DEF_CHANGED: busy,
   ER_QUERY_TIMEOUT: busy,
+  // MariaDB's ER_STATEMENT_TIMEOUT.
+  ER_1969: busy,
   ER_QUERY_INTERRUPTED: busy,
   ER_OUTOFMEMORY: busy,
   ER_OUT_OF_SORTMEMORY: busy,

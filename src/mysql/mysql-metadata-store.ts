@@ -4,16 +4,19 @@ import type { LedgerSchema } from '../recorder/ledger-schema.ts'
 import type { MetadataQuery, MetadataRow, MetadataStore } from '../recorder/metadata-store.ts'
 import { ConnectionPool } from './connection-pool.ts'
 import { maintainPartitions } from './day-partitions.ts'
-import { findStatement, listStatement, offsetsStatement } from './list-statement.ts'
-import { MysqlConnection, sslOptionsOf } from './mysql-connection.ts'
+import { findStatement, limited, listStatement, offsetsStatement } from './list-statement.ts'
+import { MysqlConnection, queryTimeoutDefault, sslOptionsOf } from './mysql-connection.ts'
 import type { MysqlOptions } from './mysql-options.ts'
 import { MysqlSchema } from './mysql-schema.ts'
 import { RowBudget } from './row-budget.ts'
 import { insertStatements } from './row-statements.ts'
+import { readServerTime, requireSameTime } from './server-clock.ts'
 import { withStoreLock } from './store-lock.ts'
 
 /** Larger statements gain nothing, and hold the thread for long while they are put together. */
 const statementBytesMax = 4 * 1024 * 1024
+/** The server itself ends a look-up after this time: one that was given up here would go on there. */
+const lookupMsMax = 10_000
 
 /**
  * The port `MetadataStore` on a database of MySQL (8 or newer) or MariaDB (10.6 or newer), in one table with a partition
@@ -29,8 +32,11 @@ export class MysqlMetadataStore implements MetadataStore {
   readonly #options: MysqlOptions
   readonly #pool: ConnectionPool
   readonly #budget: RowBudget | undefined
+  readonly #serverTime: typeof readServerTime
 
-  constructor(clock: Clock, log: Log, options: MysqlOptions) {
+  /** `serverTime` is for tests that can't set the server's clock. */
+  constructor(clock: Clock, log: Log, options: MysqlOptions, serverTime = readServerTime) {
+    this.#serverTime = serverTime
     this.#log = log
     this.#options = options
     const ssl = sslOptionsOf(options)
@@ -72,16 +78,23 @@ export class MysqlMetadataStore implements MetadataStore {
     return this.#read(offsetsStatement(topic, partition, fromOffset, toOffset, limit), signal)
   }
 
+  /** By the server's clock. Rejects, and changes nothing, when `now` is far from it. */
   async maintain(now: number, signal: AbortSignal): Promise<void> {
     const { database, retention } = this.#options
-    await this.#pool.use(signal, async (connection) => {
-      await withStoreLock(connection, { name: 'maintenance', database, waitSeconds: 0 }, { signal }, async () => {
-        const { added, dropped } = await maintainPartitions(connection, now, retention, signal)
-        if (added > 0 || dropped.length > 0) {
-          this.#log.info({ added, dropped }, 'changed the day partitions of message_metadata in MySQL')
-        }
-      })
-    })
+    await this.#pool.use(
+      signal,
+      async (connection) => {
+        const serverTime = await this.#serverTime(connection, { signal })
+        requireSameTime(now, serverTime)
+        await withStoreLock(connection, { name: 'maintenance', database, waitSeconds: 0 }, { signal }, async () => {
+          const { added, dropped } = await maintainPartitions(connection, serverTime, retention, signal)
+          if (added > 0 || dropped.length > 0) {
+            this.#log.info({ added, dropped }, 'changed the day partitions of message_metadata in MySQL')
+          }
+        })
+      },
+      'maintenance',
+    )
   }
 
   close(): Promise<void> {
@@ -89,7 +102,12 @@ export class MysqlMetadataStore implements MetadataStore {
   }
 
   async #read(statement: string, signal: AbortSignal): Promise<MetadataRow[]> {
-    const rows = await this.#pool.use(signal, (connection) => connection.query<MetadataRow>(statement, { signal }))
+    const msMax = Math.min(lookupMsMax, this.#options.queryTimeout ?? queryTimeoutDefault)
+    const rows = await this.#pool.use(
+      signal,
+      (connection) => connection.query<MetadataRow>(limited(statement, msMax), { signal }),
+      'lookup',
+    )
     // The driver's rows are objects of classes of its own.
     return rows.map((row) => ({ ...row }))
   }

@@ -48,7 +48,7 @@ const table: MysqlStep = {
   },
 }
 
-const listedKeys: Readonly<Record<string, string>> = {
+const listedKeys = {
   by_offset: 'topic, partition_id, partition_offset',
   by_time: 'accepted_at, journal_id, seq',
   by_topic: 'topic, accepted_at, journal_id, seq',
@@ -58,18 +58,31 @@ const listedKeys: Readonly<Record<string, string>> = {
 const keys: MysqlStep = {
   version: 2,
   title: 'keys by offset, time, topic and message key',
-  take: async (connection, limits) => {
-    const found = await connection.query<{ name: string }>(
-      `SELECT DISTINCT index_name AS name FROM information_schema.statistics
-       WHERE table_schema = DATABASE() AND table_name = 'message_metadata'`,
-      limits,
-    )
-    const names = new Set(found.map(({ name }) => name))
-    const missing = Object.entries(listedKeys).filter(([name]) => !names.has(name))
-    if (missing.length === 0) return
-    const additions = missing.map(([name, parts]) => `ADD KEY ${sqlName(name)} (${parts})`)
-    await connection.query(`ALTER TABLE message_metadata ${additions.join(', ')}`, limits)
-  },
+  take: (connection, limits) => addKeys(connection, listedKeys, limits),
 }
 
-export const schemaSteps: readonly MysqlStep[] = [table, keys]
+const statusKey: MysqlStep = {
+  version: 3,
+  title: 'a key by status',
+  take: (connection, limits) => addKeys(connection, { by_status: 'status, accepted_at, journal_id, seq' }, limits),
+}
+
+/** Adds those of the keys that are not there, each with its columns. */
+async function addKeys(
+  connection: MysqlConnection,
+  wanted: Readonly<Record<string, string>>,
+  limits: QueryLimits,
+): Promise<void> {
+  const found = await connection.query<{ name: string }>(
+    `SELECT DISTINCT index_name AS name FROM information_schema.statistics
+       WHERE table_schema = DATABASE() AND table_name = 'message_metadata'`,
+    limits,
+  )
+  const names = new Set(found.map(({ name }) => name))
+  const missing = Object.entries(wanted).filter(([name]) => !names.has(name))
+  if (missing.length === 0) return
+  const additions = missing.map(([name, parts]) => `ADD KEY ${sqlName(name)} (${parts})`)
+  await connection.query(`ALTER TABLE message_metadata ${additions.join(', ')}`, limits)
+}
+
+export const schemaSteps: readonly MysqlStep[] = [table, keys, statusKey]

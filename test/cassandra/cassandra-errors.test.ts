@@ -1,7 +1,17 @@
 import { errors, types } from 'cassandra-driver'
+import { createRequire } from 'node:module'
 import { describe, expect, test } from 'vitest'
 import { cassandraFailures, cassandraStoreError } from '../../src/cassandra/cassandra-errors.ts'
 import { StoreError } from '../../src/recorder/store-error.ts'
+
+/** What the driver puts values into requests with; it is not among what it exports. */
+interface DriverEncoder {
+  encode(value: unknown, type: { readonly code: number; readonly info: unknown }): Buffer
+}
+const Encoder = createRequire(import.meta.url)('cassandra-driver/lib/encoder.js') as new (
+  protocolVersion: number,
+  options: object,
+) => DriverEncoder
 
 const translate = (error: unknown, refusal?: unknown): StoreError => {
   const translated = cassandraStoreError(error, 'writing', refusal)
@@ -68,7 +78,9 @@ describe("the driver's errors", () => {
     [new errors.AuthenticationError('Provided username a and/or password are incorrect'), 'fatal', 'BAD_CREDENTIALS'],
     [new errors.ResponseError(0x8000, 'Not a valid blob'), 'permanent', 'CLIENT_WRITE_FAILURE'],
     [new TypeError('Not a valid blob'), 'permanent', 'UNWRITABLE_VALUE'],
-    [Object.assign(new RangeError('out of range'), { code: 'ERR_OUT_OF_RANGE' }), 'permanent', 'UNWRITABLE_VALUE'],
+    [new TypeError("Cannot read properties of undefined (reading 'isUp')"), 'transient', 'DRIVER_FAULT'],
+    [new RangeError('Maximum call stack size exceeded'), 'transient', 'DRIVER_FAULT'],
+    [new RangeError('The value of "offset" is out of range. It must be >= 0 and <= 4.'), 'transient', 'DRIVER_FAULT'],
     [withCode('ECONNRESET'), 'transient', 'ECONNRESET'],
     [withCode('ENOTFOUND'), 'transient', 'ENOTFOUND'],
     [withCode('CERT_HAS_EXPIRED'), 'fatal', 'CERT_HAS_EXPIRED'],
@@ -76,6 +88,29 @@ describe("the driver's errors", () => {
     [withCode('ERR_SSL_WRONG_VERSION_NUMBER'), 'fatal', 'ERR_SSL_WRONG_VERSION_NUMBER'],
   ])('%s is %s', (error, failure, reason) => {
     expect(translate(error)).toMatchObject({ failure, reason })
+  })
+
+  test.each([
+    ['text', types.dataTypes.text, 5],
+    ['int', types.dataTypes.int, 2 ** 31],
+    ['int', types.dataTypes.int, 'x'],
+    ['int', types.dataTypes.int, {}],
+    ['tinyint', types.dataTypes.tinyint, 1000],
+    ['tinyint', types.dataTypes.tinyint, 'x'],
+    ['bigint', types.dataTypes.bigint, {}],
+    ['blob', types.dataTypes.blob, 5],
+    ['timestamp', types.dataTypes.timestamp, 'yesterday'],
+    ['timestamp', types.dataTypes.timestamp, {}],
+    ['list', types.dataTypes.list, ['a', null]],
+    ['list', types.dataTypes.list, 'a'],
+  ])('a value that its encoder does not take for %s (%#) is permanent', (_, code, value) => {
+    let thrown: unknown
+    try {
+      new Encoder(4, {}).encode(value, { code, info: { code: types.dataTypes.text, info: null } })
+    } catch (error) {
+      thrown = error
+    }
+    expect(translate(thrown)).toMatchObject({ failure: 'permanent', reason: 'UNWRITABLE_VALUE' })
   })
 
   test('a closed socket tells what closed it', () => {

@@ -274,6 +274,10 @@ const cases: Record<string, [Given, ...string[]]> = {
     { yaml: 'ledger: { retryDelayMax: 50ms }' },
     'outrigger.yaml:1: ledger.retryDelayMax: expected at least ledger.retryDelay, which is 100ms, given "50ms"',
   ],
+  'rows that are written too slowly for their timeout': [
+    { yaml: 'ledger: { metadata: mysql }\nmysql: { rowsPerSecondMax: 66 }' },
+    'outrigger.yaml:2: mysql.rowsPerSecondMax: expected at least 67, so that two batches of 1000 messages (ledger.batchMessagesMax) go within 30s (ledger.writeTimeout), given 66 (or make ledger.batchMessagesMax smaller, or ledger.writeTimeout longer)',
+  ],
   'a retention of nothing': [
     { yaml: 'ledger: { retention: 0 }' },
     'outrigger.yaml:1: ledger.retention: expected a duration from 1s to 3650d, given 0',

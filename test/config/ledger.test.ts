@@ -30,6 +30,15 @@ test('the environment chooses the stores, and how they are reached', async () =>
   expect(warnings).toEqual([])
 })
 
+test.each([
+  'ledger: { metadata: mysql }\nmysql: { rowsPerSecondMax: 67 }',
+  'ledger: { metadata: mysql, batchMessagesMax: 10 }\nmysql: { rowsPerSecondMax: 1 }',
+  'ledger: { metadata: mysql, writeTimeout: 100s }\nmysql: { rowsPerSecondMax: 20 }',
+  'mysql: { rowsPerSecondMax: 1 }',
+])('rows a second that suffice for two batches, or that nobody needs, are taken: %j', async (yaml) => {
+  expect((await load({ yaml })).config.mysql.rowsPerSecondMax).toBeGreaterThan(0)
+})
+
 const MiB = 1024 * 1024
 
 test.each([

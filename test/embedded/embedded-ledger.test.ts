@@ -114,24 +114,27 @@ describe('the file', () => {
 })
 
 describe('the schema', () => {
-  test.each([0, 1])('goes on from version %i, where a program was killed', async (version) => {
-    const before = await migrated()
-    await before.close()
-    await rm(file)
-    // Just what was committed by then.
-    const database = new DatabaseSync(file)
-    for (const { sql } of ledgerFileSteps.slice(0, version)) database.exec(sql)
-    if (version > 0) database.exec(`PRAGMA application_id = 0x4f55544c; PRAGMA user_version = ${version}`)
-    database.close()
-    const store = openStore()
-    expect((await store.schema.inspect(never)).found).toBe(version)
-    expect(await storeFailureOf(store.find('a', 1, never))).toMatchObject({ reason: 'SCHEMA_MISSING' })
-    const taken: number[] = []
-    await store.schema.migrate(never, (step) => taken.push(step.version))
-    expect(taken).toEqual([1, 2].slice(version))
-    await store.write([row], never)
-    expect(await store.find(row.journalId, 5, never)).toEqual(row)
-  })
+  test.each(ledgerFileSteps.map((_, version) => version))(
+    'goes on from version %i, where a program was killed',
+    async (version) => {
+      const before = await migrated()
+      await before.close()
+      await rm(file)
+      // Just what was committed by then.
+      const database = new DatabaseSync(file)
+      for (const { sql } of ledgerFileSteps.slice(0, version)) database.exec(sql)
+      if (version > 0) database.exec(`PRAGMA application_id = 0x4f55544c; PRAGMA user_version = ${version}`)
+      database.close()
+      const store = openStore()
+      expect((await store.schema.inspect(never)).found).toBe(version)
+      expect(await storeFailureOf(store.find('a', 1, never))).toMatchObject({ reason: 'SCHEMA_MISSING' })
+      const taken: number[] = []
+      await store.schema.migrate(never, (step) => taken.push(step.version))
+      expect(taken).toEqual([1, 2, 3].slice(version))
+      await store.write([row], never)
+      expect(await store.find(row.journalId, 5, never)).toEqual(row)
+    },
+  )
 
   test('is brought up once by several processes at once', async () => {
     const url = (path: string) => JSON.stringify(new URL(`../../src/${path}`, import.meta.url).href)
@@ -152,14 +155,14 @@ describe('the schema', () => {
         return output
       }),
     )
-    expect(outputs.join('').trim().split('\n').toSorted()).toEqual(['1', '2'])
+    expect(outputs.join('').trim().split('\n').toSorted()).toEqual(['1', '2', '3'])
   })
 
   test('that is newer is refused, and left alone', async () => {
     const store = await migrated()
     await store.write([row], never)
     const database = new DatabaseSync(file)
-    database.exec('PRAGMA user_version = 3')
+    database.exec('PRAGMA user_version = 4')
     database.close()
     const other = openStore()
     const calls = [
@@ -176,7 +179,7 @@ describe('the schema', () => {
       expect(failure).toMatchObject({ failure: 'fatal', reason: 'SCHEMA_TOO_NEW' })
       expect(failure.hint).not.toBe('')
     }
-    expect(valueOf('PRAGMA user_version')).toBe(3)
+    expect(valueOf('PRAGMA user_version')).toBe(4)
   })
 
   test.each(['another database', 'no database at all'])(
@@ -373,7 +376,10 @@ describe('a list', () => {
     ['a partition', { partition: 1 }, 'metadata_by_time'],
     ['where the page before ended', { after }, 'metadata_by_time (accepted_at<'],
     ['a topic', { topic: 't', after }, 'metadata_by_topic (topic=? AND accepted_at<'],
-    ['topic and partition', { topic: 't', partition: 1, status: 'dead' }, 'metadata_by_topic'],
+    ['topic and partition', { topic: 't', partition: 1, status: 'delivered' }, 'metadata_by_topic'],
+    ['being dead', { status: 'dead', after }, 'metadata_of_dead (accepted_at<'],
+    ['being dead, topic and time', { topic: 't', status: 'dead', from: 1 }, 'metadata_of_dead (accepted_at>'],
+    ['being dead, topic and key', { topic: 't', key: Buffer.from('k'), status: 'dead' }, 'metadata_by_key'],
     ['topic and key', { topic: 't', key: Buffer.from('k'), from: 1, after }, 'metadata_by_key (key=? AND accepted_at>'],
   ] as const)('by %s goes along an index, and sorts no more than rows of one time', async (_, conditions, index) => {
     const store = await migrated()

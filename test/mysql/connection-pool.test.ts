@@ -98,17 +98,66 @@ describe('a pool of connections', () => {
     expect(await pool.use(never, async () => 'fourth')).toBe('fourth')
   })
 
-  test('lets no more than a hundred wait', async () => {
-    const { pool } = setUp(1)
-    let free = (): void => {}
-    const held = pool.use(never, () => new Promise<void>((resolve) => (free = resolve)))
-    const waiting = Array.from({ length: 100 }, () => pool.use(never, async () => {}))
-    await expect(pool.use(never, async () => {})).rejects.toMatchObject({
-      failure: 'transient',
-      reason: 'POOL_EXHAUSTED',
-    })
-    free()
-    await Promise.all([held, ...waiting])
+  test.each([1, 2, 3])(
+    'of %i connections lets no more than a hundred look-ups wait, and writes all the same',
+    async (connectionsMax) => {
+      const { opened, pool } = setUp(connectionsMax)
+      const held: (() => void)[] = []
+      const hold = () => new Promise<void>((resolve) => held.push(resolve))
+      const order: string[] = []
+      const running = Array.from({ length: Math.max(1, connectionsMax - 1) }, () => pool.use(never, hold, 'lookup'))
+      const waiting = Array.from({ length: 100 }, () =>
+        pool.use(never, async () => void order.push('lookup'), 'lookup'),
+      )
+      await expect(pool.use(never, async () => {}, 'lookup')).rejects.toMatchObject({
+        failure: 'transient',
+        reason: 'POOL_EXHAUSTED',
+      })
+      const maintained = pool.use(never, async () => void order.push('maintenance'), 'maintenance')
+      const written = Array.from({ length: 3 }, () => pool.use(never, async () => void order.push('write')))
+      // With more than one connection, a write waits for no look-up at all.
+      if (connectionsMax > 1) await Promise.all(written)
+      for (const free of held) free()
+      await Promise.all([...running, ...waiting, maintained, ...written])
+      expect(order.slice(0, 3)).toEqual(['write', 'write', 'write'])
+      expect(order).toHaveLength(104)
+      expect(opened).toHaveLength(connectionsMax)
+    },
+  )
+
+  test('keeps a connection for writes while the table is maintained', async () => {
+    const { pool } = setUp(2)
+    const { promise: over, resolve: end } = Promise.withResolvers<void>()
+    const maintained = pool.use(never, () => over, 'maintenance')
+    const lookedUp = pool.use(never, () => over, 'lookup')
+    expect(await pool.use(never, async () => 'written')).toBe('written')
+    end()
+    await Promise.all([maintained, lookedUp])
+  })
+
+  test('lets look-ups and maintenance have all that writes leave, and no more than was allowed', async () => {
+    const { opened, pool } = setUp(4)
+    const running = { all: 0, aside: 0, allMax: 0, asideMax: 0 }
+    const purposes = ['lookup', 'write', 'lookup', 'maintenance'] as const
+    await Promise.all(
+      Array.from({ length: 80 }, async (_, i) => {
+        const purpose = i < 20 ? 'lookup' : purposes[i % purposes.length]!
+        const aside = purpose === 'write' ? 0 : 1
+        await pool.use(
+          never,
+          async () => {
+            running.allMax = Math.max(running.allMax, ++running.all)
+            running.asideMax = Math.max(running.asideMax, (running.aside += aside))
+            for (let turns = 0; turns < 50; turns++) await Promise.resolve()
+            running.all--
+            running.aside -= aside
+          },
+          purpose,
+        )
+      }),
+    )
+    expect(running).toEqual({ all: 0, aside: 0, allMax: 4, asideMax: 3 })
+    expect(opened).toHaveLength(4)
   })
 
   test('closes once: refuses what comes, waits for what runs, and cuts what runs too long', async () => {

@@ -1,5 +1,6 @@
+import { spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { once } from 'node:events'
 import type { AddressInfo, Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
@@ -148,6 +149,57 @@ describe.skipIf(access === null)('connections to real Cassandra', () => {
       await expect(closing.read('t', 0, 0, AbortSignal.abort(reason))).rejects.toBe(reason)
     },
   )
+
+  test('to a node that has stopped to answer let the process end soon after they are closed', async () => {
+    const [host = '', port = ''] = (options.contactPoints[0] ?? '').split(':')
+    let mute = false
+    const sockets: Socket[] = []
+    const proxy = createServer({ allowHalfOpen: true }, (near) => {
+      const far = connect(Number(port), host)
+      sockets.push(near, far)
+      near.on('error', () => {}).on('data', (bytes) => mute || far.write(bytes))
+      far.on('error', () => {}).on('data', (bytes) => mute || near.write(bytes))
+    })
+    onTestFinished(() => {
+      for (const socket of sockets) socket.destroy()
+      proxy.close()
+    })
+    proxy.listen(0, '127.0.0.1')
+    await once(proxy, 'listening')
+    const contactPoints = [`127.0.0.1:${(proxy.address() as AddressInfo).port}`]
+    const url = (path: string) => JSON.stringify(new URL(`../../../src/${path}`, import.meta.url).href)
+    const { password: _, ...plain } = options
+    const program = `
+      import { CassandraSession } from ${url('cassandra/cassandra-session.ts')}
+      import { systemClock } from ${url('base/clock.ts')}
+      import { silentLog } from ${url('base/log.ts')}
+      import { Secret } from ${url('base/secret.ts')}
+      const options = ${JSON.stringify({ ...plain, contactPoints })}
+      const session = new CassandraSession(systemClock, silentLog, { ...options, password: async () => new Secret('cassandra') })
+      const ask = (signal) => session.execute('SELECT key FROM system.local', [], { what: 'asking' }, signal)
+      await ask(AbortSignal.timeout(20_000))
+      console.log('connected')
+      process.stdin.once('data', async () => {
+        process.stdin.destroy()
+        await ask(AbortSignal.timeout(300)).catch((error) => console.log(error.name))
+        await session.close()
+        console.log('closed')
+      })`
+    const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    let output = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
+    await expect.poll(() => output, { timeout: 20_000 }).toBe('connected\n')
+    mute = true
+    const started = performance.now()
+    child.stdin.end('go on')
+    expect(await once(child, 'close')).toEqual([0, null])
+    expect(output).toBe('connected\nTimeoutError\nclosed\n')
+    // `close` waits for 5 s for what is under way.
+    expect(performance.now() - started).toBeLessThan(9000)
+  })
 
   test(
     'come back by themselves after the node was killed, and nothing acknowledged is lost',

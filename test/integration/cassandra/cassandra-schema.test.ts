@@ -127,8 +127,8 @@ describe.skipIf(access === null)('the schema of the message log in real Cassandr
     const steps = [...schemaSteps(options.keyspace, 1), { version: 3, title: 'something new', statements: [] }]
     await new CassandraSchema(systemClock, session, options, { steps }).migrate(never, () => {})
     const old = new CassandraSchema(systemClock, session, options)
-    for (const call of [old.inspect(never), old.migrate(never, () => {})]) {
-      expect(await storeFailureOf(call)).toMatchObject({ failure: 'fatal', reason: 'SCHEMA_TOO_NEW' })
+    for (const call of [() => old.inspect(never), () => old.migrate(never, () => {})]) {
+      expect(await storeFailureOf(call())).toMatchObject({ failure: 'fatal', reason: 'SCHEMA_TOO_NEW' })
     }
   })
 })

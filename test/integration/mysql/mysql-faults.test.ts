@@ -130,6 +130,22 @@ for (const flavour of sqlFlavours) {
       await queryAsRoot(database, `DROP USER 'plain'@'%'`)
     })
 
+    test('a look-up tells the server how long it may take', async () => {
+      const hasty = mysqlStore(database, { queryTimeout: 4000 })
+      await queryAsRoot(database, 'LOCK TABLES message_metadata WRITE')
+      const call = hasty.find('x', 1, never)
+      const statements = async (): Promise<string> => {
+        const sql = `SELECT INFO AS text FROM information_schema.processlist WHERE DB = DATABASE() AND INFO LIKE '%journal_id =%'`
+        return (await queryAsRoot<{ text: string }>(database, sql)).map(({ text }) => text).join('\n')
+      }
+      await expect
+        .poll(statements)
+        .toContain(flavour === 'mariadb' ? 'max_statement_time = 4 ' : 'MAX_EXECUTION_TIME(4000)')
+      await queryAsRoot(database, 'UNLOCK TABLES')
+      expect(await call).toBeNull()
+      await hasty.close()
+    })
+
     test('a table that somebody has locked is a transient failure, in time', async () => {
       const hasty = mysqlStore(database, { queryTimeout: 1500 })
       await queryAsRoot(database, 'LOCK TABLES message_metadata WRITE')

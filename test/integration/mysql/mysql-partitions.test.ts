@@ -2,12 +2,13 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import type { Log } from '../../../src/base/log.ts'
 import { silentLog } from '../../../src/base/log.ts'
-import { MysqlConnection } from '../../../src/mysql/mysql-connection.ts'
 import { MysqlMetadataStore } from '../../../src/mysql/mysql-metadata-store.ts'
+import { MysqlConnection } from '../../../src/mysql/mysql-connection.ts'
 import { withStoreLock } from '../../../src/mysql/store-lock.ts'
 import { metadataRow } from '../../recorder/metadata-store-contract.ts'
+import { storeFailureOf } from '../../recorder/ledger-schema-contract.ts'
 import { makeDatabase, sharedMysql, sqlFlavours, type TestDatabase } from '../../stack/require-mysql.ts'
-import { mysqlOptions, mysqlStore, queryAsRoot } from './mysql-under-test.ts'
+import { mysqlOptions, mysqlStore, queryAsRoot, TimeTravellingStore } from './mysql-under-test.ts'
 
 const never = new AbortController().signal
 const day = 86_400_000
@@ -19,10 +20,10 @@ for (const flavour of sqlFlavours) {
 
   describe.skipIf(access === null)(`day partitions of ${flavour}`, () => {
     let database: TestDatabase
-    let store: MysqlMetadataStore
+    let store: TimeTravellingStore
     beforeEach(async () => {
       database = await makeDatabase(access!)
-      store = mysqlStore(database, { retention: 2 * day })
+      store = new TimeTravellingStore(database, { retention: 2 * day })
       await store.schema.migrate(never, () => {})
     })
     afterEach(async () => {
@@ -49,7 +50,7 @@ for (const flavour of sqlFlavours) {
       (await store.list({ limit: 1000 }, never)).map(({ acceptedAt }) => acceptedAt).toReversed()
 
     test('reach from one before the retention to three days ahead, and hold the rows of their day', async () => {
-      await store.maintain(noon, never)
+      await store.maintainAt(noon, never)
       expect(await names()).toEqual([
         'p20260307',
         'p20260308',
@@ -72,14 +73,14 @@ for (const flavour of sqlFlavours) {
     })
 
     test('go by the day once they are older than the retention; nothing younger does', async () => {
-      await store.maintain(noon, never)
+      await store.maintainAt(noon, never)
       const times = Array.from({ length: 24 }, (_, i) => noon - 2 * day + i * 4 * hour)
       await store.write(
         times.map((acceptedAt, i) => metadataRow({ seq: i + 1, acceptedAt })),
         never,
       )
       for (let now = noon; now < noon + 7 * day; now += 9 * hour) {
-        await store.maintain(now, never)
+        await store.maintainAt(now, never)
         const left = await timesLeft()
         const cutoff = now - 2 * day
         const firstDay = Math.floor(cutoff / day) * day
@@ -88,7 +89,7 @@ for (const flavour of sqlFlavours) {
     })
 
     test('are made after weeks of standing still, with what came meanwhile', async () => {
-      await store.maintain(noon, never)
+      await store.maintainAt(noon, never)
       const later = noon + 40 * day
       const times = [noon, later - 20 * day, later - 2 * day, later - day, later, later + 30 * day]
       await store.write(
@@ -96,7 +97,7 @@ for (const flavour of sqlFlavours) {
         never,
       )
       expect(await countIn('later')).toBe(5)
-      await store.maintain(later, never)
+      await store.maintainAt(later, never)
       expect(await timesLeft()).toEqual(times.slice(2))
       expect(await countIn('later')).toBe(1)
       expect(await names()).toEqual([
@@ -112,7 +113,7 @@ for (const flavour of sqlFlavours) {
     })
 
     test('take what is far in the past or in the future', async () => {
-      await store.maintain(noon, never)
+      await store.maintainAt(noon, never)
       const times = [0, noon - 400 * day, Date.parse('2199-01-01'), Number.MAX_SAFE_INTEGER]
       await store.write(
         times.map((acceptedAt, i) => metadataRow({ seq: i + 1, acceptedAt })),
@@ -120,20 +121,20 @@ for (const flavour of sqlFlavours) {
       )
       expect(await timesLeft()).toEqual(times)
       // What was too old when it came does not wait for another day.
-      await store.maintain(noon, never)
+      await store.maintainAt(noon, never)
       expect(await timesLeft()).toEqual(times.slice(2))
     })
 
     test('are left alone when they are as they should be', async () => {
       const changes: object[] = []
       const log: Log = { ...silentLog, info: (fields) => void changes.push(fields) }
-      const observed = new MysqlMetadataStore(systemClock, log, mysqlOptions(database, { retention: 2 * day }))
-      await observed.maintain(noon, never)
+      const observed = new TimeTravellingStore(database, { retention: 2 * day }, log)
+      await observed.maintainAt(noon, never)
       expect(changes).toEqual([{ added: 7, dropped: [] }])
-      await observed.maintain(noon, never)
-      await observed.maintain(noon + 11 * hour, never)
+      await observed.maintainAt(noon, never)
+      await observed.maintainAt(noon + 11 * hour, never)
       expect(changes).toHaveLength(1)
-      await observed.maintain(noon + 12 * hour, never)
+      await observed.maintainAt(noon + 12 * hour, never)
       expect(changes.slice(1)).toEqual([{ added: 1, dropped: ['p20260307'] }])
       await observed.close()
     })
@@ -142,12 +143,41 @@ for (const flavour of sqlFlavours) {
       const other = await MysqlConnection.open(systemClock, mysqlOptions(database), undefined, never)
       const lock = { name: 'maintenance', database: database.database, waitSeconds: 0 }
       await withStoreLock(other, lock, { signal: never }, async () => {
-        await store.maintain(noon, never)
+        await store.maintainAt(noon, never)
         expect(await names()).toEqual(['later'])
       })
       other.close()
-      await store.maintain(noon, never)
+      await store.maintainAt(noon, never)
       expect(await names()).toContain('p20260310')
+    })
+
+    test("are left alone by a sidecar whose clock is not the server's", async () => {
+      const other = mysqlStore(database, { retention: 2 * day })
+      await other.maintain(Date.now(), never)
+      const before = await names()
+      const row = metadataRow({ acceptedAt: Date.now() })
+      await other.write([row], never)
+      for (const now of [Date.parse('2036-01-01'), Date.now() + 2 * hour, Date.now() - 2 * hour, Number.NaN]) {
+        const failure = await storeFailureOf(other.maintain(now, never))
+        expect(failure).toMatchObject({ failure: 'fatal', reason: 'CLOCK_DIFFERS' })
+        expect(failure.hint).toContain('NTP')
+      }
+      expect(await names()).toEqual(before)
+      expect(await other.list({ limit: 10 }, never)).toEqual([row])
+      await other.close()
+    })
+
+    test("are made by the server's time, when the sidecar's is somewhat off", async () => {
+      const midnight = Date.parse('2026-03-11T00:00:00Z')
+      const off = new MysqlMetadataStore(
+        systemClock,
+        silentLog,
+        mysqlOptions(database, { retention: 2 * day }),
+        async () => midnight - 1,
+      )
+      await off.maintain(midnight + hour / 2, never)
+      expect((await names()).at(-2)).toBe('p20260313')
+      await off.close()
     })
 
     test('that somebody changed are refused with a hint', async () => {
@@ -155,7 +185,7 @@ for (const flavour of sqlFlavours) {
         database,
         'ALTER TABLE message_metadata PARTITION BY RANGE (accepted_at) (PARTITION p0 VALUES LESS THAN (1))',
       )
-      await expect(store.maintain(noon, never)).rejects.toMatchObject({ failure: 'fatal', reason: 'SCHEMA_CHANGED' })
+      await expect(store.maintainAt(noon, never)).rejects.toMatchObject({ failure: 'fatal', reason: 'SCHEMA_CHANGED' })
       await expect(store.write([metadataRow()], never)).rejects.toMatchObject({
         failure: 'fatal',
         reason: 'ER_NO_PARTITION_FOR_GIVEN_VALUE',

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { findStatement, listStatement, offsetsStatement } from '../../../src/mysql/list-statement.ts'
+import { findStatement, limited, listStatement, offsetsStatement } from '../../../src/mysql/list-statement.ts'
 import type { MetadataQuery } from '../../../src/recorder/metadata-store.ts'
 import { metadataRow } from '../../recorder/metadata-store-contract.ts'
 import { makeDatabase, sharedMysql, sqlFlavours, type TestDatabase } from '../../stack/require-mysql.ts'
@@ -34,6 +34,7 @@ for (const flavour of sqlFlavours) {
           partition: i % 4,
           offset: i,
           key: Buffer.from(`key-${i % 10}`),
+          status: i % 500 === 0 ? 'dead' : 'delivered',
           acceptedAt: now - i * 60_000,
         }),
       )
@@ -67,6 +68,10 @@ for (const flavour of sqlFlavours) {
       ['a topic and a time', { topic: 'a', from: now - day }, 'by_topic'],
       ['a topic and a key', { topic: 'a', key: Buffer.from('key-3') }, 'by_key'],
       ['a topic, a key and a time', { topic: 'a', key: Buffer.from('key-3'), from: now - day }, 'by_key'],
+      ['being dead', { status: 'dead' }, 'by_status'],
+      ['being dead, and a time', { status: 'dead', from: now - day }, 'by_status'],
+      ['being dead, and a topic', { status: 'dead', topic: 'a' }, 'by_status'],
+      ['being dead, a topic and a key', { status: 'dead', topic: 'a', key: Buffer.from('key-3') }, 'by_key'],
     ]
     test.each(lists)('a page by %s, and the one behind it, from a key, without sorting', async (_, conditions, key) => {
       for (const query of [
@@ -80,6 +85,15 @@ for (const flavour of sqlFlavours) {
         // Every partition is asked for its first entry, and then what is listed.
         expect(await readsOf(statement)).toBeLessThan(150)
       }
+    })
+
+    test('a look-up that takes too long is ended by the server', async () => {
+      const all = 'SELECT COUNT(*) FROM message_metadata AS a, message_metadata AS b, message_metadata AS c WHERE a.seq + b.seq = c.seq' // prettier-ignore
+      const started = performance.now()
+      await expect(queryAsRoot(database, limited(all, 150))).rejects.toMatchObject({
+        errno: flavour === 'mariadb' ? 1969 : 3024,
+      })
+      expect(performance.now() - started).toBeLessThan(5000)
     })
 
     test('a time from the partitions of its days alone', async () => {

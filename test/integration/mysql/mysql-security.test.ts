@@ -10,7 +10,7 @@ import type { StoreError } from '../../../src/recorder/store-error.ts'
 import { metadataRow } from '../../recorder/metadata-store-contract.ts'
 import { storeFailureOf } from '../../recorder/ledger-schema-contract.ts'
 import { makeDatabase, sharedMysql, sqlFlavours, type TestDatabase } from '../../stack/require-mysql.ts'
-import { caOf, mysqlOptions, mysqlStore, queryAsRoot } from './mysql-under-test.ts'
+import { caOf, mysqlOptions, mysqlStore, queryAsRoot, TimeTravellingStore } from './mysql-under-test.ts'
 
 const never = new AbortController().signal
 
@@ -93,13 +93,13 @@ for (const flavour of sqlFlavours) {
     test('with the rights of the hint suffice for everything', async () => {
       const user = await makeUser('p', 'SELECT, INSERT, UPDATE, CREATE, ALTER, DROP, INDEX')
       await queryAsRoot(database, 'DROP TABLE message_metadata, outrigger_schema')
-      const store = mysqlStore(database, { user, password: async () => new Secret('p') })
+      const store = new TimeTravellingStore(database, { user, password: async () => new Secret('p') })
       await store.schema.migrate(never, () => {})
       const row = metadataRow({ acceptedAt: Date.now() - 30 * 86_400_000 })
-      await store.maintain(Date.now() - 20 * 86_400_000, never)
+      await store.maintainAt(Date.now() - 20 * 86_400_000, never)
       await store.write([row], never)
       await store.write([row], never)
-      await store.maintain(Date.now(), never)
+      await store.maintainAt(Date.now(), never)
       expect(await store.list({ limit: 1 }, never)).toEqual([])
       await store.close()
     })

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import type { Clock } from '../../../src/base/clock.ts'
 import { systemClock } from '../../../src/base/clock.ts'
+import type { Log } from '../../../src/base/log.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import { Secret } from '../../../src/base/secret.ts'
 import { MysqlMetadataStore } from '../../../src/mysql/mysql-metadata-store.ts'
@@ -29,6 +30,22 @@ export function mysqlStore(
   clock: Clock = systemClock,
 ): MysqlMetadataStore {
   return new MysqlMetadataStore(clock, silentLog, mysqlOptions(database, more))
+}
+
+/** A store on a server whose clock is said to be wherever `maintainAt` puts it. */
+export class TimeTravellingStore extends MysqlMetadataStore {
+  readonly #serverTime: { now: number }
+
+  constructor(database: TestDatabase, more: Partial<MysqlOptions> = {}, log: Log = silentLog) {
+    const serverTime = { now: 0 }
+    super(systemClock, log, mysqlOptions(database, more), async () => serverTime.now)
+    this.#serverTime = serverTime
+  }
+
+  maintainAt(now: number, signal: AbortSignal): Promise<void> {
+    this.#serverTime.now = now
+    return this.maintain(now, signal)
+  }
 }
 
 /** The text of the certificate authority that signed the server's certificate. */
