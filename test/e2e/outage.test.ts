@@ -7,12 +7,12 @@ import { outageTable } from '../torture/tables.ts'
 describe('publishers notice nothing, those that are up are not held up, and everything arrives by itself, while', () => {
   test('Kafka, MySQL and Cassandra are away: each, both stores, and all of them at the start', async (context) => {
     await using servers = await requireRealStack(context)
-    expect(await outages(await realOutageStack(servers), 8, 'later')).toEqual(unnoticed)
-    expect(await outages(await realOutageStack(servers), 6, 'at the start')).toEqual(unnoticed)
+    expect(await outages(await realOutageStack(servers), 4, 'later')).toEqual(unnoticed)
+    expect(await outages(await realOutageStack(servers), 3, 'at the start')).toEqual(unnoticed)
   }, 400_000)
 
   test('the embedded broker and ledger are away: each, and both of them, later and at the start', async () => {
-    expect(await outages(embeddedOutageStack(), 3, 'later')).toEqual(unnoticed)
+    expect(await outages(embeddedOutageStack(), 2, 'later')).toEqual(unnoticed)
     expect(await outages(embeddedOutageStack(), 2, 'at the start')).toEqual(unnoticed)
   })
 })
@@ -24,7 +24,7 @@ async function outages(opened: OutageStack, seconds: number, when: 'later' | 'at
   await using stack = opened
   const isAwayAtStart = when === 'at the start'
   const outagesThen = isAwayAtStart ? [stack.parties] : outagesOf(stack)
-  const options = { outages: outagesThen, seconds, isAwayAtStart, normalSeconds: 3, say: () => {} }
+  const options = { outages: outagesThen, seconds, isAwayAtStart, normalSeconds: 2, say: () => {} }
   const result = await runOutages(stack, options)
   process.stdout.write(`\n${outageTable(result)}\n`)
   const faults = result.outages.flatMap(faultsOf)
