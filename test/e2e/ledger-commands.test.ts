@@ -234,7 +234,13 @@ test('“migrate” makes the embedded ledger, after a dry run that makes nothin
   expect(JSON.parse(stdout)).toMatchObject({
     dryRun: false,
     stores: [
-      { store: 'metadata', kind: 'embedded', found: 0, error: null, taken: [{ version: 1 }, { version: 2 }] },
+      {
+        store: 'metadata',
+        kind: 'embedded',
+        found: 0,
+        error: null,
+        taken: [{ version: 1 }, { version: 2 }, { version: 3 }],
+      },
       { store: 'log', kind: 'embedded', pending: [], error: null },
     ],
   })
