@@ -93,21 +93,26 @@ export class CassandraSchema implements LedgerSchema {
 
   /** The keyspace, if it is missing, and the two tables of our own. */
   async #prepare(signal: AbortSignal): Promise<void> {
-    const { keyspace, localDataCenter, replicationFactor } = this.#options
-    const query = 'SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?'
-    // An existing one is not touched, and needs no right to create keyspaces.
-    if ((await this.#execute(query, [keyspace], signal)).rows.length === 0) {
+    const { localDataCenter, replicationFactor } = this.#options
+    // An existing keyspace is not touched, and needs no right to create any. Whether it exists is learned by using it: what
+    // system_schema lists may be from the commit log of a node that was killed amid creating it, and unknown to the node.
+    try {
+      await this.#createTables(signal)
+    } catch (error) {
+      if (!isMissing(error)) throw error
       const replication = `{'class': 'NetworkTopologyStrategy', ${literal(localDataCenter)}: ${replicationFactor}}`
       const statement = `CREATE KEYSPACE IF NOT EXISTS ${this.#keyspace} WITH replication = ${replication}`
       await this.#session.define(statement, what, signal)
+      await this.#onceVisible(signal, () => this.#createTables(signal))
     }
+  }
+
+  async #createTables(signal: AbortSignal): Promise<void> {
     for (const [name, columns] of [
       ['outrigger_lock', 'name text PRIMARY KEY, holder text'],
       ['outrigger_schema', 'name text, version int, title text, taken_at timestamp, PRIMARY KEY (name, version)'],
-    ] as const) {
-      const statement = `CREATE TABLE IF NOT EXISTS ${this.#keyspace}.${name} (${columns})`
-      await this.#onceVisible(signal, () => this.#session.define(statement, what, signal))
-    }
+    ] as const)
+      await this.#session.define(`CREATE TABLE IF NOT EXISTS ${this.#keyspace}.${name} (${columns})`, what, signal)
   }
 
   /** What another sidecar creates at this moment is listed by a node, and answers that it "exists", before it can be used. */
