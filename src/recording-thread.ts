@@ -3,11 +3,13 @@ import type { Revealed } from './base/secret.ts'
 import { revealSecrets } from './base/secret.ts'
 import type { Config } from './config/schema.ts'
 import type { DeliveryStart, JournalHandle } from './delivery.ts'
+import type { MessagePosition } from './message/message-id.ts'
 import type { GiveUpRequest } from './recorder/backlog-limit.ts'
 import type { NumberedException } from './recorder/ledger-exceptions.ts'
 import type { LogEntry } from './recorder/message-log.ts'
 import type { MetadataQuery, MetadataRow } from './recorder/metadata-store.ts'
-import type { LedgerAnswer, RecorderMoved, RecorderName, RecordingStatus } from './recording.ts'
+import type { StoreName } from './recorder/store-name.ts'
+import type { LedgerAnswer, RecorderMoved, RecordingStatus } from './recording.ts'
 import type { ThreadPorts } from './worker-thread.ts'
 import { WorkerThread } from './worker-thread.ts'
 
@@ -19,12 +21,6 @@ export interface RecordingThreadData {
   readonly delivery: DeliveryStart
 }
 
-/** Which message, by the two parts of its id. */
-export interface MessagePosition {
-  readonly journalId: string
-  readonly seq: number
-}
-
 /** What the recording thread answers; see `runRecording`. */
 export type RecordingCalls = {
   started: (nothing: null) => Promise<readonly RecorderMoved[]>
@@ -33,7 +29,7 @@ export type RecordingCalls = {
   find: (position: MessagePosition) => Promise<LedgerAnswer<MetadataRow | null>>
   list: (query: MetadataQuery) => Promise<LedgerAnswer<readonly MetadataRow[]>>
   content: (position: MessagePosition) => Promise<LedgerAnswer<LogEntry | null>>
-  exceptions: (query: { store: RecorderName; after: number; limit: number }) => Promise<readonly NumberedException[]>
+  exceptions: (query: { store: StoreName; after: number; limit: number }) => Promise<readonly NumberedException[]>
   drain: (deadlineMs: number) => Promise<void>
   close: (nothing: null) => Promise<void>
 }

@@ -25,23 +25,21 @@ import type { RecordTarget, RecorderPosition } from './recorder/ports.ts'
 import type { RecorderObserver, RecorderStatus } from './recorder/recorder.ts'
 import { Recorder } from './recorder/recorder.ts'
 import { StoreError } from './recorder/store-error.ts'
-
-/** What the stores of the ledger keep, and with it the names of the recorders. */
-export const recorderNames = ['metadata', 'log'] as const
-export type RecorderName = (typeof recorderNames)[number]
+import type { StoreName } from './recorder/store-name.ts'
+import { storeNames } from './recorder/store-name.ts'
 
 /** The recorders that the configuration asks for. */
-export function configuredRecorders({ ledger }: Config): RecorderName[] {
-  return recorderNames.filter((name) => ledger[name] !== 'none')
+export function configuredRecorders({ ledger }: Config): StoreName[] {
+  return storeNames.filter((name) => ledger[name] !== 'none')
 }
 
 /** Where a recorder stands, durably. */
 export interface RecorderMoved extends RecorderPosition {
-  readonly recorder: RecorderName
+  readonly recorder: StoreName
 }
 
 export interface RecordingStatus extends RecorderStatus {
-  readonly recorder: RecorderName
+  readonly recorder: StoreName
   readonly kind: string
   readonly exceptions: number
   readonly counts: RecorderCountsData
@@ -59,7 +57,7 @@ const exceptionSegmentBytes = 16 * 1024 * 1024
 const lookUpTimeoutMs = 10_000
 
 interface Part {
-  readonly name: RecorderName
+  readonly name: StoreName
   readonly recorder: Pick<Recorder<unknown>, 'failed' | 'giveUpBelow' | 'status' | 'drain' | 'close' | 'start'>
   readonly exceptions: LedgerExceptions
   readonly counts: RecorderCounts
@@ -186,7 +184,7 @@ export class Recording {
   }
 
   /** What a store does not hold although it should. */
-  async exceptions(name: RecorderName, after: number, limit: number): Promise<readonly NumberedException[]> {
+  async exceptions(name: StoreName, after: number, limit: number): Promise<readonly NumberedException[]> {
     const part = this.#parts.find((candidate) => candidate.name === name)
     return (await part?.exceptions.list(after, limit)) ?? []
   }
@@ -202,7 +200,7 @@ export class Recording {
   }
 }
 
-async function openPart<Row>(name: RecorderName, target: RecordTarget<Row>, around: Surroundings): Promise<Part> {
+async function openPart<Row>(name: StoreName, target: RecordTarget<Row>, around: Surroundings): Promise<Part> {
   const { config, disk, clock, log, messages, receipts, forwarderPosition } = around
   const directory = join(config.journal.directory, 'ledger')
   const exceptionJournal = await Journal.open(
@@ -248,7 +246,7 @@ async function openPart<Row>(name: RecorderName, target: RecordTarget<Row>, arou
 }
 
 function observerOf(
-  store: RecorderName,
+  store: StoreName,
   counts: RecorderCounts,
   log: Log,
   passed: (position: RecorderPosition) => void,

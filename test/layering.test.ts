@@ -7,7 +7,7 @@ const src = join(import.meta.dirname, '..', 'src')
 
 /** The ports that adapters implement; the rest of the folders they stand in is not the adapters' business. */
 const ports = ['forwarder/broker.ts', 'subscriptions/consumer.ts']
-const ledgerPorts = ['metadata-store', 'message-log', 'ledger-schema', 'store-error'].map(
+const ledgerPorts = ['metadata-store', 'message-log', 'ledger-schema', 'store-error', 'store-name'].map(
   (name) => `recorder/${name}.ts`,
 )
 const everyFolder = ['base', 'message', 'http', 'intake', 'journal', 'forwarder', 'recorder', 'subscriptions', 'kafka', 'mysql', 'cassandra', 'embedded', 'admin', 'config'] // prettier-ignore

@@ -1,24 +1,17 @@
 import { isUtf8 } from 'node:buffer'
 import type { Problem } from '../http/problem.ts'
+import type { MessagePosition } from '../message/message-id.ts'
 import { formatMessageId, parseMessageId } from '../message/message-id.ts'
 import type { NumberedException } from '../recorder/ledger-exceptions.ts'
 import type { LogEntry } from '../recorder/message-log.ts'
 import type { MetadataPosition, MetadataQuery, MetadataRow } from '../recorder/metadata-store.ts'
 import { keyBytesMax } from '../recorder/metadata-store.ts'
+import type { StoreName } from '../recorder/store-name.ts'
+import { storeNames } from '../recorder/store-name.ts'
 import { contentReply } from './message-content.ts'
 import { Query } from './query.ts'
 import type { Reply } from './reply.ts'
 import { jsonReply } from './reply.ts'
-
-/** What the two stores of the ledger keep. */
-export const ledgerStores = ['metadata', 'log'] as const
-export type LedgerStore = (typeof ledgerStores)[number]
-
-/** Which message, by the two parts of its id. */
-interface MessagePosition {
-  readonly journalId: string
-  readonly seq: number
-}
 
 /**
  * The ledger, as operators look into it. Whatever can't be asked now rejects with an `UnavailableError`. Bytes may come as
@@ -26,14 +19,14 @@ interface MessagePosition {
  */
 export interface LedgerView {
   /** The stores that the configuration asks for. */
-  readonly stores: readonly LedgerStore[]
+  readonly stores: readonly StoreName[]
   find(position: MessagePosition): Promise<MetadataRow | null>
   /** Newest first. */
   list(query: MetadataQuery): Promise<readonly MetadataRow[]>
   /** A message as the log has it; null when it has none, or when nothing says where it stands. */
   content(position: MessagePosition): Promise<LogEntry | null>
   /** What a store does not hold although it should, oldest first, from the first number above `after` on. */
-  exceptions(store: LedgerStore, after: number, limit: number): Promise<readonly NumberedException[]>
+  exceptions(store: StoreName, after: number, limit: number): Promise<readonly NumberedException[]>
 }
 
 /** The paths of the ledger, for people. */
@@ -103,7 +96,7 @@ async function showMessage(ledger: LedgerView, id: string, text: string): Promis
 
 async function showContent(ledger: LedgerView, id: string, text: string): Promise<Reply | Problem> {
   // The one says where the message stands in the other.
-  for (const store of ledgerStores) if (!ledger.stores.includes(store)) return switchedOff(store)
+  for (const store of storeNames) if (!ledger.stores.includes(store)) return switchedOff(store)
   const { problem } = new Query(text, [])
   if (problem !== null) return problem
   const position = parseMessageId(id)
@@ -115,11 +108,10 @@ async function showContent(ledger: LedgerView, id: string, text: string): Promis
 
 async function showExceptions(ledger: LedgerView, text: string): Promise<Reply | Problem> {
   const query = new Query(text, ['store', 'after', 'limit'])
-  const store = query.oneOf('store', ledgerStores)
+  const store = query.oneOf('store', storeNames)
   const after = query.wholeNumber('after', 0, Number.MAX_SAFE_INTEGER) ?? 0
   const limit = query.wholeNumber('limit', 1, shownMax) ?? shown
-  if (store === undefined)
-    query.refuse('parameter_invalid', `Say which store: “store” is ${ledgerStores.join(' or ')}.`)
+  if (store === undefined) query.refuse('parameter_invalid', `Say which store: “store” is ${storeNames.join(' or ')}.`)
   if (query.problem !== null || store === undefined) return query.problem as Problem
   if (!ledger.stores.includes(store)) return switchedOff(store)
   const exceptions = await ledger.exceptions(store, after, limit)
@@ -131,11 +123,11 @@ async function showExceptions(ledger: LedgerView, text: string): Promise<Reply |
   })
 }
 
-const kinds = { metadata: 'embedded or mysql', log: 'embedded or cassandra' } as const satisfies Record<LedgerStore, string> // prettier-ignore
-const kept = { metadata: 'the metadata of messages', log: 'the messages themselves' } as const satisfies Record<LedgerStore, string> // prettier-ignore
+const kinds = { metadata: 'embedded or mysql', log: 'embedded or cassandra' } as const satisfies Record<StoreName, string> // prettier-ignore
+const kept = { metadata: 'the metadata of messages', log: 'the messages themselves' } as const satisfies Record<StoreName, string> // prettier-ignore
 
 /** Nothing is kept there, by the configuration. */
-function switchedOff(store: LedgerStore): Problem {
+function switchedOff(store: StoreName): Problem {
   const detail = `“ledger.${store}” is none: ${kept[store]} are not kept. Set it to ${kinds[store]}.`
   return { code: 'not_found', detail }
 }

@@ -1,4 +1,5 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import type { MessagePosition } from '../message/message-id.ts'
 import { parseMessageId } from '../message/message-id.ts'
 import { isTopicName } from '../message/message.ts'
 import type { PointInTime } from './point-in-time.ts'
@@ -25,10 +26,10 @@ export interface LogArguments {
   readonly json: boolean
 }
 
-export interface ShowArguments {
-  readonly journalId: string
-  readonly seq: number
+export interface ShowArguments extends MessagePosition {
+  /** One JSON object, for programs. */
   readonly json: boolean
+  /** The value too, from the message log. */
   readonly content: boolean
 }
 
@@ -269,7 +270,7 @@ function pointInTime(text: string): PointInTime {
   return point
 }
 
-function messageId(text: string): { readonly journalId: string; readonly seq: number } {
+function messageId(text: string): MessagePosition {
   const position = parseMessageId(text)
   if (position === null) throw new InvalidArgumentError('It is not the id of a message, such as 0123456789abc-42.')
   return position

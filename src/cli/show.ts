@@ -5,21 +5,13 @@ import type { LogEntry, MessageLog } from '../recorder/message-log.ts'
 import type { MetadataRow, MetadataStore } from '../recorder/metadata-store.ts'
 import type { TextOutput } from './config-check.ts'
 import type { Finding } from './finding.ts'
+import type { ShowArguments } from './command-line.ts'
 import type { LocalAnswer } from './local-request.ts'
 import { askLocally } from './local-request.ts'
 import type { Findings } from './message-facts.ts'
 import { factLines, factsJson } from './message-facts.ts'
 import type { SidecarFate } from './sidecar-fate.ts'
 import { readFate } from './sidecar-fate.ts'
-
-export interface ShowOptions {
-  readonly journalId: string
-  readonly seq: number
-  /** One JSON object, for programs. */
-  readonly json: boolean
-  /** The value too, from the message log. */
-  readonly content: boolean
-}
 
 /** Whom to ask. What is null is not there, by the configuration. */
 export interface ShowSources {
@@ -35,7 +27,7 @@ export interface ShowSources {
  */
 export async function show(
   sources: ShowSources,
-  options: ShowOptions,
+  options: ShowArguments,
   out: TextOutput,
   err: TextOutput,
   signal: AbortSignal,
@@ -71,7 +63,7 @@ async function askSidecar({ askSidecar: ask }: ShowSources, id: string): Promise
 
 async function askMetadata(
   { metadata }: ShowSources,
-  { journalId, seq }: ShowOptions,
+  { journalId, seq }: ShowArguments,
   signal: AbortSignal,
 ): Promise<Finding<MetadataRow>> {
   if (metadata === null) return { kind: 'not_asked', why: 'there is none (ledger.metadata)' }
@@ -80,7 +72,7 @@ async function askMetadata(
 
 async function askLog(
   { log }: ShowSources,
-  { journalId, seq }: ShowOptions,
+  { journalId, seq }: ShowArguments,
   sidecar: Finding<SidecarFate>,
   metadata: Finding<MetadataRow>,
   signal: AbortSignal,

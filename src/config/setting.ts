@@ -195,21 +195,23 @@ export function listenAddress(
 
 /** A broker's `HOST:PORT` or `[IPV6]:PORT`. */
 export function brokerAddress(description: string): z.ZodType<string> {
-  return read(description, readBrokerAddress, {
-    kind: 'host',
-    expected: 'HOST:PORT or [IPV6]:PORT',
-    sample: 'localhost:9092',
-    format: (value) => value as string,
-    jsonSchema: { type: 'string', pattern: '^([^:/]+|\\[[0-9a-fA-F:.]+\\]):[0-9]{1,5}$' },
-  })
+  return serverAddress(description, readBrokerAddress, 'localhost:9092')
 }
 
 /** A Cassandra node's `HOST:PORT` or `[IPV6]:PORT`. */
 export function contactPoint(description: string): z.ZodType<string> {
-  return read(description, readContactPoint, {
+  return serverAddress(description, readContactPoint, 'localhost:9042')
+}
+
+function serverAddress(
+  description: string,
+  reader: (input: unknown) => Reading<string>,
+  sample: string,
+): z.ZodType<string> {
+  return read(description, reader, {
     kind: 'host',
     expected: 'HOST:PORT or [IPV6]:PORT',
-    sample: 'localhost:9042',
+    sample,
     format: (value) => value as string,
     jsonSchema: { type: 'string', pattern: '^([^:/]+|\\[[0-9a-fA-F:.]+\\]):[0-9]{1,5}$' },
   })

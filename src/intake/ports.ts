@@ -2,6 +2,7 @@ import type { ListenAddress } from '../base/listen-address.ts'
 import type { HttpObserver } from '../http/http-listener.ts'
 import type { ProblemCode } from '../http/problem-codes.ts'
 import type { MessageFate } from '../message/message-fate.ts'
+import type { MessagePosition } from '../message/message-id.ts'
 import type { Message } from '../message/message.ts'
 
 /** Where accepted messages go. */
@@ -21,7 +22,7 @@ export interface FateSource {
    * The fate of a message of this or of another journal, or null when none is known. Rejects with an `UnavailableError`
    * when whoever may know can't be asked.
    */
-  find(position: { readonly journalId: string; readonly seq: number }): Promise<MessageFate | null>
+  find(position: MessagePosition): Promise<MessageFate | null>
 }
 
 /** What intake tells of itself, for metrics. None of it may throw. */

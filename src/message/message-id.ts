@@ -1,3 +1,9 @@
+/** Which message, by the two parts of its id. */
+export interface MessagePosition {
+  readonly journalId: string
+  readonly seq: number
+}
+
 /**
  * A message id is `<journal id>-<seq>`: the journal's own id (13 characters of Crockford's base32, 64 random bits,
  * lower case) and the message's sequence number in that journal (decimal, from 1). It is short, printable, URL-safe and
@@ -10,7 +16,7 @@ export function formatMessageId(journalId: string, seq: number): string {
 const idPattern = /^([0-9a-hjkmnp-tv-z]{13})-([1-9][0-9]{0,15})$/
 
 /** The parts of a message id, or null when the text is not one. */
-export function parseMessageId(text: string): { journalId: string; seq: number } | null {
+export function parseMessageId(text: string): MessagePosition | null {
   const match = idPattern.exec(text)
   if (!match) return null
   const seq = Number(match[2])

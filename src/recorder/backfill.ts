@@ -1,11 +1,13 @@
+import type { MessagePosition } from '../message/message-id.ts'
 import { formatMessageId } from '../message/message-id.ts'
 import { logEntry, logEntryBytes } from './log-entry.ts'
 import type { LogEntry } from './message-log.ts'
 import { metadataRow, metadataRowBytes } from './metadata-row.ts'
 import type { MetadataRow } from './metadata-store.ts'
-import type { ComparedBroker, ComparedLedger, ComparedRange, ComparedTotals, StoreName } from './reconcile.ts'
+import type { ComparedBroker, ComparedLedger, ComparedRange, ComparedTotals } from './reconcile.ts'
 import { reconcile } from './reconcile.ts'
 import { StoreError } from './store-error.ts'
+import type { StoreName } from './store-name.ts'
 
 export interface BackfillOptions {
   /** Nothing is written; what would be is counted. */
@@ -67,13 +69,8 @@ export async function backfill(
   }
 }
 
-interface Identified {
-  readonly journalId: string
-  readonly seq: number
-}
-
 /** Gathers what goes into one store. */
-class Batch<T extends Identified> {
+class Batch<T extends MessagePosition> {
   written = 0
   refused = 0
   readonly #store: StoreName

@@ -6,6 +6,7 @@ import { boundedKey } from './metadata-row.ts'
 import type { MetadataRow, MetadataStore } from './metadata-store.ts'
 import type { PartitionPages } from './partition-pages.ts'
 import { entryPages, rowPages } from './partition-pages.ts'
+import type { StoreName } from './store-name.ts'
 
 /** The broker, as it is compared with the ledger; `Consumer` fits. */
 export interface ComparedBroker {
@@ -42,8 +43,6 @@ export interface ComparedRange {
   /** What was accepted before this time may be missing in the ledger: its retention is over. */
   readonly keptSince: number
 }
-
-export type StoreName = 'metadata' | 'log'
 
 /** One difference, at one place of the broker. */
 export interface Difference {

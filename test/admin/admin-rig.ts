@@ -1,7 +1,8 @@
 import { request } from 'node:http'
 import type { AdminSource } from '../../src/admin/admin-api.ts'
 import { adminApi } from '../../src/admin/admin-api.ts'
-import type { LedgerStore, LedgerView } from '../../src/admin/ledger-api.ts'
+import type { LedgerView } from '../../src/admin/ledger-api.ts'
+import type { StoreName } from '../../src/recorder/store-name.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import type { UnavailableError } from '../../src/base/errors.ts'
 import { HttpListener } from '../../src/http/http-listener.ts'
@@ -13,12 +14,12 @@ const never = new AbortController().signal
 
 /** A ledger in memory, as operators see it. */
 class FakeLedgerView implements LedgerView {
-  stores: readonly LedgerStore[] = ['metadata', 'log']
+  stores: readonly StoreName[] = ['metadata', 'log']
   /** When set, nothing can be asked. */
   failure: UnavailableError | null = null
   readonly metadata = new FakeMetadataStore()
   readonly log = new FakeMessageLog()
-  readonly noted = new Map<LedgerStore, NumberedException[]>()
+  readonly noted = new Map<StoreName, NumberedException[]>()
 
   find(position: { journalId: string; seq: number }) {
     return this.#asked(() => this.metadata.find(position.journalId, position.seq, never))
@@ -37,7 +38,7 @@ class FakeLedgerView implements LedgerView {
     })
   }
 
-  exceptions(store: LedgerStore, after: number, limit: number) {
+  exceptions(store: StoreName, after: number, limit: number) {
     return this.#asked(async () => (this.noted.get(store) ?? []).filter(({ number }) => number > after).slice(0, limit))
   }
 
