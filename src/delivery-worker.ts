@@ -1,11 +1,11 @@
 import type { Clock } from './base/clock.ts'
 import type { Log } from './base/log.ts'
-import { answerCalls } from './base/remote-calls.ts'
 import { concealSecrets } from './base/secret.ts'
 import type { Config } from './config/schema.ts'
 import type { DeliveryCalls, DeliveryWorkerData } from './delivery-thread.ts'
 import { Delivery } from './delivery.ts'
 import type { Disk } from './journal/disk.ts'
+import { servePart } from './worker-thread.ts'
 
 /** The inside of the delivering thread. Resolves when it was told to close; rejects when delivering can't start, or can't go on. */
 export async function runDelivery(data: DeliveryWorkerData, disk: Disk, clock: Clock, log: Log): Promise<void> {
@@ -13,27 +13,13 @@ export async function runDelivery(data: DeliveryWorkerData, disk: Disk, clock: C
   const starting = Delivery.start(config, data.journal, data.receiptReaders, disk, clock, log, (seq) =>
     data.events.postMessage(seq),
   )
-  const closed = new Promise<void>((resolve) => {
-    answerCalls(data.calls, {
-      started: async () => (await starting).startedWith,
-      find: async (seq) => (await starting).find(seq),
-      status: async () => (await starting).status(),
-      counts: async () => (await starting).counts,
-      deadLetters: async (query) => (await starting).deadLetters(query),
-      holdReceipts: async (hold) => (await starting).holdReceipts(hold),
-      drain: async (deadlineMs) => (await starting).drain(AbortSignal.timeout(deadlineMs)),
-      close: async () => {
-        try {
-          await (await starting).close()
-        } finally {
-          // The answer goes out before the ports close.
-          setImmediate(resolve)
-        }
-      },
-    } satisfies DeliveryCalls)
+  await servePart<Delivery, DeliveryCalls>(data, starting, {
+    started: async () => (await starting).startedWith,
+    find: async (seq) => (await starting).find(seq),
+    status: async () => (await starting).status(),
+    counts: async () => (await starting).counts,
+    deadLetters: async (query) => (await starting).deadLetters(query),
+    holdReceipts: async (hold) => (await starting).holdReceipts(hold),
+    drain: async (deadlineMs) => (await starting).drain(AbortSignal.timeout(deadlineMs)),
   })
-  const delivery = await starting
-  await Promise.race([closed, delivery.failed])
-  data.calls.close()
-  data.events.close()
 }

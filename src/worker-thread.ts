@@ -3,7 +3,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { OutriggerError, messageOf } from './base/errors.ts'
 import type { LogChannel, LogOutput } from './base/log-output.ts'
 import type { Calls } from './base/remote-calls.ts'
-import { RemoteCaller } from './base/remote-calls.ts'
+import { RemoteCaller, answerCalls } from './base/remote-calls.ts'
 
 /** What each thread is started with, beside its own data. */
 export interface ThreadPorts {
@@ -125,4 +125,39 @@ function endedError(name: string, code: number, cause: unknown): ThreadEndedErro
   // An error from another thread keeps its fields, but not its class.
   const hint = typeof cause === 'object' && cause !== null && 'hint' in cause ? String(cause.hint) : ''
   return new ThreadEndedError(`the ${name} thread has ended: ${messageOf(cause)}`, { cause, hint })
+}
+
+/** What runs in a thread of its own. */
+interface ThreadPart {
+  /** Never resolves; rejects when it can't go on. */
+  readonly failed: Promise<never>
+  close(): Promise<void>
+}
+
+/**
+ * The inside of a `WorkerThread`: answers calls, which wait for the part's start. Resolves when it was told to close; rejects
+ * when the part can't start, or can't go on.
+ */
+export async function servePart<Part extends ThreadPart, C extends ThreadCalls>(
+  { calls, events }: Pick<ThreadPorts, 'calls' | 'events'>,
+  starting: Promise<Part>,
+  answers: Omit<C, 'close'>,
+): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    answerCalls(calls, {
+      ...answers,
+      close: async () => {
+        try {
+          await (await starting).close()
+        } finally {
+          // The answer goes out before the ports close.
+          setImmediate(resolve)
+        }
+      },
+    })
+  })
+  const part = await starting
+  await Promise.race([closed, part.failed])
+  calls.close()
+  events.close()
 }

@@ -38,10 +38,10 @@ const allowedEdges: Readonly<Record<string, readonly string[]>> = {
   'worker-thread.ts': ['base'],
   'delivery.ts': [...everyFolder, 'adapters.ts'],
   'delivery-thread.ts': [...everyFolder, 'delivery.ts', 'worker-thread.ts'],
-  'delivery-worker.ts': [...everyFolder, 'delivery.ts', 'delivery-thread.ts'],
+  'delivery-worker.ts': [...everyFolder, 'delivery.ts', 'delivery-thread.ts', 'worker-thread.ts'],
   'recording.ts': [...everyFolder, 'delivery.ts', 'ledgers.ts'],
   'recording-thread.ts': [...everyFolder, 'delivery.ts', 'recording.ts', 'worker-thread.ts'],
-  'recording-worker.ts': [...everyFolder, 'recording.ts', 'recording-thread.ts'],
+  'recording-worker.ts': [...everyFolder, 'recording.ts', 'recording-thread.ts', 'worker-thread.ts'],
   'sidecar.ts': [
     ...everyFolder,
     'delivery.ts',
