@@ -1,9 +1,10 @@
+import { describeWithServer } from '../../stack/describe-with-server.ts'
 import { spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { once } from 'node:events'
 import type { AddressInfo, Socket } from 'node:net'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import { Secret } from '../../../src/base/secret.ts'
@@ -21,7 +22,7 @@ import { logOptions, migratedLog, never, openLog } from './cassandra-test-log.ts
 // Where the shared one can't be had, one of our own can't either.
 const { access } = await sharedCassandra()
 
-describe.skipIf(access === null)('connections to real Cassandra', () => {
+describeWithServer(access !== null, 'connections to real Cassandra', () => {
   let server: SingleServer<CassandraAccess> | undefined
   let options: CassandraOptions
   let tls: NonNullable<CassandraOptions['tls']>

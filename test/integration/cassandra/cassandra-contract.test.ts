@@ -1,12 +1,12 @@
+import { describeWithServer } from '../../stack/describe-with-server.ts'
 import { Client } from 'cassandra-driver'
-import { describe } from 'vitest'
 import { describeMessageLogContract } from '../../recorder/message-log-contract.ts'
 import { sharedCassandra } from '../../stack/shared-cassandra.ts'
 import { logOptions, openLog } from './cassandra-test-log.ts'
 
-const { access, unavailable } = await sharedCassandra()
+const { access } = await sharedCassandra()
 
-describe.skipIf(access === null)(`real Cassandra${unavailable === null ? '' : ` (${unavailable})`}`, () => {
+describeWithServer(access !== null, 'real Cassandra', () => {
   describeMessageLogContract('CassandraMessageLog', async () => {
     if (access === null) throw new Error('unreachable: the suite is skipped')
     const options = logOptions(access)

@@ -1,7 +1,8 @@
+import { describeWithServer } from '../../stack/describe-with-server.ts'
 import { randomBytes } from 'node:crypto'
 import { Client } from 'cassandra-driver'
 import type { types } from 'cassandra-driver'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { CassandraMessageLog } from '../../../src/cassandra/cassandra-message-log.ts'
 import { bucketOffsets } from '../../../src/cassandra/log-layout.ts'
 import { storeFailureOf } from '../../recorder/ledger-schema-contract.ts'
@@ -13,7 +14,7 @@ import { logOptions, migratedLog, never, openLog } from './cassandra-test-log.ts
 const { access } = await sharedCassandra()
 const hour = 3_600_000
 
-describe.skipIf(access === null)('the message log in real Cassandra', () => {
+describeWithServer(access !== null, 'the message log in real Cassandra', () => {
   const given = access as CassandraAccess
   const options = logOptions(given ?? { contactPoints: [], localDataCenter: '', credentials: null })
   const { keyspace } = options

@@ -1,5 +1,6 @@
+import { describeWithServer } from '../../stack/describe-with-server.ts'
 import { Client } from 'cassandra-driver'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import { CassandraSchema } from '../../../src/cassandra/cassandra-schema.ts'
@@ -14,7 +15,7 @@ import { logOptions, never } from './cassandra-test-log.ts'
 
 const { access } = await sharedCassandra()
 
-describe.skipIf(access === null)('the schema of the message log in real Cassandra', () => {
+describeWithServer(access !== null, 'the schema of the message log in real Cassandra', () => {
   const given = access as CassandraAccess
   const base = logOptions(given ?? { contactPoints: [], localDataCenter: '', credentials: null })
   const keyspaces: string[] = []

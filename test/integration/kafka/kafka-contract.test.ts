@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { describe, inject } from 'vitest'
+import { inject } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import { KafkaBroker } from '../../../src/kafka/kafka-broker.ts'
@@ -8,11 +8,12 @@ import type { Compression } from '../../../src/kafka/compression.ts'
 import { describeBrokerContract } from '../../forwarder/broker-contract.ts'
 import { KeptLog, takeRecords } from '../../forwarder/broker-reading.ts'
 import { describeConsumerContract } from '../../forwarder/consumer-contract.ts'
+import { describeWithServer } from '../../stack/describe-with-server.ts'
 import { brokerOptions } from './kafka-options.ts'
 
 const access = inject('kafka').access
 
-describe.skipIf(access === null)('real Kafka', () => {
+describeWithServer(access !== null, 'real Kafka', () => {
   const setUp = (options: { compression?: Compression; acks?: 'all' | 'leader' }) => async () => {
     const settings = { ...brokerOptions(access?.brokers ?? []), ...options }
     const another = () => new KafkaBroker(systemClock, silentLog, settings)

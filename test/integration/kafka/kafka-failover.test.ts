@@ -1,5 +1,6 @@
+import { describeWithServer } from '../../stack/describe-with-server.ts'
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import { KafkaBroker } from '../../../src/kafka/kafka-broker.ts'
@@ -10,7 +11,7 @@ import { startKafka, type KafkaCluster } from '../../stack/kafka/kafka.ts'
 import { insist } from './insist.ts'
 import { brokerOptions } from './kafka-options.ts'
 
-describe.skipIf(inject('kafka').access === null)('a cluster of three brokers', () => {
+describeWithServer(inject('kafka').access !== null, 'a cluster of three brokers', () => {
   let kafka: KafkaCluster
   beforeAll(async () => {
     kafka = await startKafka({ nodes: 3, autoCreateTopics: false })

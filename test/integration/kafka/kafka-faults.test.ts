@@ -1,9 +1,10 @@
+import { describeWithServer } from '../../stack/describe-with-server.ts'
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { Kafka, logLevel } from 'kafkajs'
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import { Secret } from '../../../src/base/secret.ts'
@@ -20,7 +21,7 @@ import { brokerOptions } from './kafka-options.ts'
 const never = new AbortController().signal
 
 /** Where the shared broker can't be had, a broker of one's own can't either. */
-describe.skipIf(inject('kafka').access === null)('a Kafka that creates no topics, and is killed at times,', () => {
+describeWithServer(inject('kafka').access !== null, 'a Kafka that creates no topics, and is killed at times,', () => {
   let kafka: KafkaCluster
   beforeAll(async () => {
     const extraProperties = {

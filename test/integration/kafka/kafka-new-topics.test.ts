@@ -1,5 +1,6 @@
+import { describeWithServer } from '../../stack/describe-with-server.ts'
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import { apiKeys } from '../../../src/kafka/api-keys.ts'
@@ -15,7 +16,7 @@ import { RequestProxy } from './request-proxy.ts'
 const never = new AbortController().signal
 const createTopics = { partitions: 1, replicationFactor: 1 }
 
-describe.skipIf(inject('kafka').access === null)('while topics are new,', () => {
+describeWithServer(inject('kafka').access !== null, 'while topics are new,', () => {
   let ports: ReservedPorts
   let proxy: RequestProxy
   let kafka: KafkaCluster

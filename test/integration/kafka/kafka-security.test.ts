@@ -11,12 +11,13 @@ import { KafkaConsumer } from '../../../src/kafka/kafka-consumer.ts'
 import type { KafkaBrokerOptions } from '../../../src/kafka/kafka-options.ts'
 import { failureOf, outgoing } from '../../forwarder/broker-contract.ts'
 import { takeRecords } from '../../forwarder/broker-reading.ts'
+import { describeWithServer } from '../../stack/describe-with-server.ts'
 import { brokerOptions } from './kafka-options.ts'
 
 const secure = inject('kafka').access?.secure ?? null
 const never = new AbortController().signal
 
-describe.skipIf(secure === null)('security of real Kafka', () => {
+describeWithServer(secure !== null, 'security of real Kafka', () => {
   const ca = () => readFile(secure?.caFile ?? '', 'utf8')
 
   const sendAndRead = async (options: KafkaBrokerOptions): Promise<string[]> => {

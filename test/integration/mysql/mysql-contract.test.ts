@@ -1,4 +1,4 @@
-import { describe } from 'vitest'
+import { describeWithServer } from '../../stack/describe-with-server.ts'
 import { describeMetadataStoreContract } from '../../recorder/metadata-store-contract.ts'
 import { makeDatabase, sharedMysql, sqlFlavours } from '../../stack/require-mysql.ts'
 import { mysqlStore } from './mysql-under-test.ts'
@@ -6,7 +6,7 @@ import { mysqlStore } from './mysql-under-test.ts'
 for (const flavour of sqlFlavours) {
   const { access } = await sharedMysql(flavour)
 
-  describe.skipIf(access === null)(`real ${flavour}`, () => {
+  describeWithServer(access !== null, `real ${flavour}`, () => {
     describeMetadataStoreContract(`the store on ${flavour}`, async () => {
       const database = await makeDatabase(access!)
       const store = mysqlStore(database)

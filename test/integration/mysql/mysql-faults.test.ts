@@ -1,3 +1,4 @@
+import { describeWithServer } from '../../stack/describe-with-server.ts'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -25,7 +26,7 @@ const minutes = 60_000
 for (const flavour of sqlFlavours) {
   const { access } = await sharedMysql(flavour)
 
-  describe.skipIf(access === null)(`troubles with ${flavour}`, () => {
+  describeWithServer(access !== null, `troubles with ${flavour}`, () => {
     let database: TestDatabase
     let store: MysqlMetadataStore
     beforeAll(async () => {

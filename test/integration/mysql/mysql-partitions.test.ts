@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describeWithServer } from '../../stack/describe-with-server.ts'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import type { Log } from '../../../src/base/log.ts'
 import { silentLog } from '../../../src/base/log.ts'
@@ -18,7 +19,7 @@ const noon = Date.parse('2026-03-10T12:34:56.789Z')
 for (const flavour of sqlFlavours) {
   const { access } = await sharedMysql(flavour)
 
-  describe.skipIf(access === null)(`day partitions of ${flavour}`, () => {
+  describeWithServer(access !== null, `day partitions of ${flavour}`, () => {
     let database: TestDatabase
     let store: TimeTravellingStore
     beforeEach(async () => {

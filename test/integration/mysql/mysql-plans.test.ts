@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describeWithServer } from '../../stack/describe-with-server.ts'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { findStatement, limited, listStatement, offsetsStatement } from '../../../src/mysql/list-statement.ts'
 import type { MetadataQuery } from '../../../src/recorder/metadata-store.ts'
 import { metadataRow } from '../../recorder/metadata-store-contract.ts'
@@ -17,7 +18,7 @@ interface Plan {
 for (const flavour of sqlFlavours) {
   const { access } = await sharedMysql(flavour)
 
-  describe.skipIf(access === null)(`how ${flavour} reads`, () => {
+  describeWithServer(access !== null, `how ${flavour} reads`, () => {
     let database: TestDatabase
     const now = Date.now()
     const topics = ['a', 'b', 'c']

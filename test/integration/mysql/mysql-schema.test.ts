@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describeWithServer } from '../../stack/describe-with-server.ts'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import { ConnectionPool } from '../../../src/mysql/connection-pool.ts'
 import { MysqlConnection } from '../../../src/mysql/mysql-connection.ts'
@@ -14,7 +15,7 @@ const never = new AbortController().signal
 for (const flavour of sqlFlavours) {
   const { access } = await sharedMysql(flavour)
 
-  describe.skipIf(access === null)(`the schema on ${flavour}`, () => {
+  describeWithServer(access !== null, `the schema on ${flavour}`, () => {
     let database: TestDatabase
     const pools: ConnectionPool[] = []
     beforeEach(async () => {

@@ -1,7 +1,8 @@
+import { describeWithServer } from '../../stack/describe-with-server.ts'
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import { Secret } from '../../../src/base/secret.ts'
 import { MysqlConnection, sslOptionsOf } from '../../../src/mysql/mysql-connection.ts'
@@ -17,7 +18,7 @@ const never = new AbortController().signal
 for (const flavour of sqlFlavours) {
   const { access } = await sharedMysql(flavour)
 
-  describe.skipIf(access === null)(`credentials for ${flavour}`, () => {
+  describeWithServer(access !== null, `credentials for ${flavour}`, () => {
     let database: TestDatabase
     const users: string[] = []
     beforeAll(async () => {
@@ -114,7 +115,7 @@ for (const flavour of sqlFlavours) {
     })
   })
 
-  describe.skipIf(access === null || access.caFile === null)(`TLS to ${flavour}`, () => {
+  describeWithServer(access !== null && access.caFile !== null, `TLS to ${flavour}`, () => {
     let database: TestDatabase
     let ca: string
     beforeAll(async () => {
