@@ -6,8 +6,9 @@ import { metadataRow, metadataRowBytes } from './metadata-row.ts'
 import type { MetadataRow } from './metadata-store.ts'
 import type { ComparedBroker, ComparedLedger, ComparedRange, ComparedTotals } from './reconcile.ts'
 import { reconcile } from './reconcile.ts'
-import { StoreError } from './store-error.ts'
+import type { StoreError } from './store-error.ts'
 import type { StoreName } from './store-name.ts'
+import { writeOrHalve } from './write-or-halve.ts'
 
 export interface BackfillOptions {
   /** Nothing is written; what would be is counted. */
@@ -107,25 +108,17 @@ class Batch<T extends MessagePosition> {
     this.#items = []
     this.#bytes = 0
     if (this.#options.dryRun) this.written += items.length
-    else if (items.length > 0) await this.#writeOrHalve(items)
-  }
-
-  /** What is refused for good is halved until the one that is to blame stands alone. */
-  async #writeOrHalve(items: readonly T[]): Promise<void> {
-    try {
-      await this.#write(items)
-      this.written += items.length
-    } catch (error) {
-      if (!(error instanceof StoreError) || error.failure !== 'permanent') throw error
-      const [only] = items
-      if (only !== undefined && items.length === 1) {
-        this.refused++
-        this.#refusal(this.#store, formatMessageId(only.journalId, only.seq), error)
-        return
-      }
-      const half = Math.ceil(items.length / 2)
-      await this.#writeOrHalve(items.slice(0, half))
-      await this.#writeOrHalve(items.slice(half))
-    }
+    else if (items.length > 0)
+      await writeOrHalve(
+        items,
+        async (part) => {
+          await this.#write(part)
+          this.written += part.length
+        },
+        ({ journalId, seq }, error) => {
+          this.refused++
+          this.#refusal(this.#store, formatMessageId(journalId, seq), error)
+        },
+      )
   }
 }

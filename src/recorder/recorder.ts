@@ -1,29 +1,25 @@
 import type { Clock } from '../base/clock.ts'
-import { UnavailableError } from '../base/errors.ts'
 import type { ReadableJournal, RecordBlock } from '../base/record-reader.ts'
 import type { BreakerState } from '../base/resilience.ts'
-import { Backoff, Breaker, CircuitOpenError, TimeoutError, withTimeout } from '../base/resilience.ts'
+import { withTimeout } from '../base/resilience.ts'
 import { decodeMessage } from '../message/message-codec.ts'
-import { formatMessageId } from '../message/message-id.ts'
 import { decodeReceipt } from '../message/receipt.ts'
 import type { Receipt } from '../message/receipt.ts'
 import type { FinishedMessage } from './finished-message.ts'
 import { finishedMessages } from './finished-message.ts'
 import { GapBuilder } from './gap-builder.ts'
-import type { LedgerException, LedgerExceptions } from './ledger-exceptions.ts'
+import type { LedgerExceptions } from './ledger-exceptions.ts'
 import type { MigrationStep } from './ledger-schema.ts'
 import { MessageFetcher } from './message-fetcher.ts'
 import { ReceiptsAhead } from './receipts-ahead.ts'
 import type { RecordTarget, RecorderCursor, RecorderPosition } from './ports.ts'
 import { StoreError } from './store-error.ts'
+import type { MessageRow, StoreWriterObserver, StoreWriterOptions } from './store-writer.ts'
+import { GivingUp, StoreWriter, storeErrorOf } from './store-writer.ts'
 
-export interface RecorderOptions {
+export interface RecorderOptions extends StoreWriterOptions {
   readonly batchMessagesMax: number
   readonly batchBytesMax: number
-  readonly writeTimeout: number
-  readonly retryDelay: number
-  readonly retryDelayMax: number
-  readonly breakerFailures: number
   /** For how long a store must have been failing before anything is given up that is not urgent. */
   readonly giveUpAfter: number
   /** Whether the recorder may bring the store's schema up to date; else it waits until somebody has. */
@@ -31,14 +27,9 @@ export interface RecorderOptions {
 }
 
 /** What a recorder tells about its work. */
-export interface RecorderObserver {
-  recorded(messages: number, durationMs: number): void
-  /** Something failed and is tried again; `attempts` counts from the last success. */
-  failing(error: StoreError, attempts: number, delayMs: number): void
-  refused(id: string, error: StoreError): void
+export interface RecorderObserver extends StoreWriterObserver {
   gaveUp(messages: number): void
   migrated(step: MigrationStep): void
-  breakerChanged(state: BreakerState): void
   /** Deleting old entries, or the like, failed; it is tried again later. */
   maintenanceFailed(error: unknown): void
   /** The cursor has moved, durably: nothing before it is needed any more. */
@@ -60,11 +51,6 @@ const cursorIntervalMs = 1000
 const maintenanceIntervalMs = 10 * 60_000
 /** How often a schema that others have to bring up to date is looked at. */
 const schemaIntervalMs = 2000
-
-/** Interrupts whatever waits, because messages are to be given up. */
-class GivingUp extends Error {
-  override readonly name = 'GivingUp'
-}
 
 /** Consecutive receipts, and what is to be recorded of them. */
 interface Window {
@@ -90,15 +76,12 @@ interface Window {
 export class Recorder<Row> {
   readonly #target: RecordTarget<Row>
   readonly #receipts: ReadableJournal
-  readonly #journalId: string
   readonly #fetcher: MessageFetcher
   readonly #cursor: RecorderCursor
-  readonly #exceptions: LedgerExceptions
+  readonly #writer: StoreWriter<Row>
   readonly #observer: RecorderObserver
   readonly #clock: Clock
   readonly #options: RecorderOptions
-  readonly #breaker: Breaker
-  readonly #backoff: Backoff
   readonly #ahead: ReceiptsAhead
   readonly #stop = new AbortController()
   /** Renewed after each giving up. */
@@ -108,11 +91,6 @@ export class Recorder<Row> {
   #savedAt = Number.NEGATIVE_INFINITY
   /** Of the window in hand, those that are recorded or refused already. */
   readonly #done = new Set<number>()
-  #attempts = 0
-  #failure: StoreError | null = null
-  #failingSince: number | null = null
-  /** Messages that were refused one after another, without one that was taken. */
-  #refusedInRow = 0
   #oldestFinishedAt: number | null = null
   #caughtUp: number
   #schemaIsRight = false
@@ -134,25 +112,15 @@ export class Recorder<Row> {
   ) {
     this.#target = target
     this.#receipts = receipts
-    this.#journalId = messages.id
     this.#fetcher = new MessageFetcher(messages)
     this.#cursor = cursor
     this.#position = cursor.position
     this.#caughtUp = cursor.position.mark
-    this.#exceptions = exceptions
+    this.#writer = new StoreWriter(target, messages.id, exceptions, observer, clock, options)
     this.#ahead = new ReceiptsAhead(receipts, clock, cursor.position.mark)
     this.#observer = observer
     this.#clock = clock
     this.#options = options
-    this.#breaker = new Breaker(clock, {
-      failures: options.breakerFailures,
-      delayMs: options.retryDelay,
-      delayMaxMs: options.retryDelayMax,
-      // An attempt that was interrupted says nothing good of the store.
-      counts: (error) => (error instanceof StoreError ? error.failure !== 'permanent' : error instanceof GivingUp),
-      onStateChange: (state) => observer.breakerChanged(state),
-    })
-    this.#backoff = new Backoff({ initialMs: options.retryDelay, maxMs: options.retryDelayMax })
     this.failed = new Promise((_, reject) => {
       this.#fail = reject
     })
@@ -174,24 +142,23 @@ export class Recorder<Row> {
    */
   giveUpBelow(seq: number, isUrgent: boolean): void {
     if (seq <= Math.max(this.#giveUpSeq, this.#position.seq)) return
-    const failingMs = this.#failingSince === null ? 0 : this.#clock.monotonic() - this.#failingSince
-    if (!isUrgent && failingMs < this.#options.giveUpAfter) return
+    if (!isUrgent && this.#writer.failingMs < this.#options.giveUpAfter) return
     this.#giveUpSeq = seq
     this.#turn.abort(new GivingUp())
   }
 
   async status(): Promise<RecorderStatus> {
     await this.#ahead.count()
-    const failure = this.#failure
+    const { failure } = this.#writer
     return {
-      breaker: this.#breaker.state,
+      breaker: this.#writer.breakerState,
       lagMessages: this.#ahead.messages,
       oldestFinishedAt: this.#ahead.messages === 0 ? null : (this.#oldestFinishedAt ?? this.#ahead.oldestFinishedAt),
       failure: failure && {
-        reason: failure.reason,
-        message: failure.message,
-        hint: failure.hint,
-        attempts: this.#attempts,
+        reason: failure.error.reason,
+        message: failure.error.message,
+        hint: failure.error.hint,
+        attempts: failure.attempts,
       },
     }
   }
@@ -233,8 +200,9 @@ export class Recorder<Row> {
         // Whatever it was interrupted in, it may have ended by an error of its own.
         if (this.#turn.signal.aborted && (error instanceof GivingUp || error instanceof StoreError))
           await this.#giveUp()
-        // Somebody may have changed the schema.
         else if (!(error instanceof StoreError)) throw error
+        // Somebody may have changed it.
+        else this.#schemaIsRight = false
       }
     }
   }
@@ -251,10 +219,10 @@ export class Recorder<Row> {
         }
         this.#schemaIsRight = state.pending.length === 0
         if (!this.#schemaIsRight) throw schemaMissing(state)
-        this.#succeeded()
+        this.#writer.succeeded()
       } catch (error) {
         signal.throwIfAborted()
-        await this.#failing(storeErrorOf(error, writeTimeout), signal, schemaIntervalMs)
+        await this.#writer.failing(storeErrorOf(error, writeTimeout), signal, schemaIntervalMs)
       }
     }
   }
@@ -302,14 +270,15 @@ export class Recorder<Row> {
       (oldest, { finishedAt }) => Math.min(oldest ?? finishedAt, finishedAt),
       null,
     )
-    let batch: { message: FinishedMessage; row: Row }[] = []
+    const done = (seq: number): void => void this.#done.add(seq)
+    let batch: MessageRow<Row>[] = []
     let bytes = 0
     const flush = async (): Promise<void> => {
       const full = batch
       batch = []
       bytes = 0
       for (let from = 0; from < full.length; from += batchMessagesMax)
-        await this.#write(full.slice(from, from + batchMessagesMax), signal)
+        await this.#writer.write(full.slice(from, from + batchMessagesMax), done, signal)
     }
     const gone = await this.#fetcher.fetch(
       messages,
@@ -331,98 +300,11 @@ export class Recorder<Row> {
     if (this.#clock.monotonic() - this.#savedAt >= cursorIntervalMs) await this.#saveCursor()
   }
 
-  /** Resolves when each row is in the store, or set aside. */
-  async #write(batch: readonly { message: FinishedMessage; row: Row }[], signal: AbortSignal): Promise<void> {
-    const rows = batch.map(({ row }) => row)
-    for (;;) {
-      const startedAt = this.#clock.monotonic()
-      try {
-        await this.#breaker.execute(() => this.#tryToWrite(rows, signal))
-      } catch (error) {
-        signal.throwIfAborted()
-        if (error instanceof CircuitOpenError) {
-          await this.#breaker.untilNextTry(signal)
-          continue
-        }
-        if (!(error instanceof StoreError)) throw error
-        if (error.failure === 'permanent') {
-          await this.#takeApart(batch, error, signal)
-          return
-        }
-        await this.#failing(error, signal, 0)
-        // What is wrong may be the schema, and that is looked at first.
-        if (error.failure === 'fatal') throw error
-        continue
-      }
-      this.#succeeded()
-      this.#refusedInRow = 0
-      for (const { message } of batch) this.#done.add(message.seq)
-      this.#observer.recorded(batch.length, this.#clock.monotonic() - startedAt)
-      return
-    }
-  }
-
-  async #tryToWrite(rows: readonly Row[], signal: AbortSignal): Promise<void> {
-    const { writeTimeout } = this.#options
-    try {
-      await withTimeout(writeTimeout, signal, (own) => this.#target.write(rows, own))
-    } catch (error) {
-      signal.throwIfAborted()
-      throw storeErrorOf(error, writeTimeout)
-    }
-  }
-
-  /** Halves what the store refuses for good, until the one that is to blame stands alone and is set aside. */
-  async #takeApart(
-    batch: readonly { message: FinishedMessage; row: Row }[],
-    error: StoreError,
-    signal: AbortSignal,
-  ): Promise<void> {
-    this.#succeeded()
-    if (batch.length > 1) {
-      const half = Math.ceil(batch.length / 2)
-      await this.#write(batch.slice(0, half), signal)
-      await this.#write(batch.slice(half), signal)
-      return
-    }
-    if (this.#refusedInRow >= refusedInRowMax) {
-      // It is not the messages.
-      const text = `the store refused ${this.#refusedInRow} messages in a row; the last one: ${error.message}`
-      const hint =
-        'Its table may have been changed, or Outrigger has a bug. Nothing more is set aside until a write succeeds.'
-      const failure = new StoreError('fatal', error.reason, text, { cause: error, hint })
-      await this.#failing(failure, signal, 0)
-      throw failure
-    }
-    this.#refusedInRow++
-    const { seq, topic, partition, offset } = (batch[0] as { message: FinishedMessage }).message
-    const id = formatMessageId(this.#journalId, seq)
-    const { reason, message: detail } = error
-    await this.#keep([{ kind: 'refused', at: this.#clock.now(), id, topic, partition, offset, reason, detail }], signal)
-    this.#done.add(seq)
-    this.#observer.refused(id, error)
-  }
-
-  /** Before the cursor passes them, exceptions are on disk. */
-  async #keep(exceptions: readonly LedgerException[], signal: AbortSignal): Promise<void> {
-    for (;;) {
-      try {
-        await this.#exceptions.add(exceptions)
-        return
-      } catch (error) {
-        if (!(error instanceof UnavailableError)) throw error
-        const text = `what the store does not hold can't be noted on disk: ${error.message}`
-        const failure = new StoreError('transient', 'EXCEPTIONS_UNAVAILABLE', text, { cause: error, hint: error.hint })
-        await this.#failing(failure, signal, 0)
-      }
-    }
-  }
-
   async #noteLost(messages: readonly FinishedMessage[], signal: AbortSignal): Promise<void> {
     const gap = new GapBuilder('lost', this.#clock.now())
     for (const message of messages) if (this.#keeps(message)) gap.add(message)
     if (gap.messages === 0) return
-    await this.#keep(gap.build(), signal)
+    await this.#writer.keep(gap.build(), signal)
     this.#observer.gaveUp(gap.messages)
   }
 
@@ -449,14 +331,14 @@ export class Recorder<Row> {
           }
         })
         const noted = gap.take()
-        if (noted.length > 0) await this.#keep(noted, signal)
+        if (noted.length > 0) await this.#writer.keep(noted, signal)
       }
       mark ??= reader.nextSeq
     } finally {
       await reader.close()
     }
     const rest = gap.build()
-    if (rest.length > 0) await this.#keep(rest, signal)
+    if (rest.length > 0) await this.#writer.keep(rest, signal)
     if (gap.messages > 0) this.#observer.gaveUp(gap.messages)
     // What of the rest is recorded already is written once more.
     this.#done.clear()
@@ -474,23 +356,6 @@ export class Recorder<Row> {
     await this.#cursor.write(position)
     this.#savedAt = this.#clock.monotonic()
     this.#observer.passed(position)
-  }
-
-  #succeeded(): void {
-    this.#attempts = 0
-    this.#failure = null
-    this.#failingSince = null
-    this.#backoff.reset()
-  }
-
-  async #failing(error: StoreError, signal: AbortSignal, delayMsMin: number): Promise<void> {
-    this.#failure = error
-    this.#failingSince ??= this.#clock.monotonic()
-    this.#attempts++
-    if (error.failure === 'fatal') this.#schemaIsRight = false
-    const delayMs = Math.max(delayMsMin, this.#backoff.nextDelayMs())
-    this.#observer.failing(error, this.#attempts, delayMs)
-    await this.#clock.sleep(delayMs, signal)
   }
 
   async #maintain(): Promise<void> {
@@ -512,7 +377,6 @@ export class Recorder<Row> {
 }
 
 const drainPollMs = 20
-const refusedInRowMax = 100
 
 function emptyWindow(mark: number): Window {
   return { messages: [], mark, low: 0 }
@@ -531,13 +395,6 @@ function receiptsOf(block: RecordBlock, mark: number): (readonly [at: number, re
     if (at >= mark) receipts.push([at, decodeReceipt(bytes, start, end)])
   })
   return receipts
-}
-
-function storeErrorOf(error: unknown, timeoutMs: number): StoreError {
-  if (error instanceof StoreError) return error
-  if (error instanceof TimeoutError)
-    return new StoreError('transient', 'TIMEOUT', `the store did not answer within ${timeoutMs} ms`, { cause: error })
-  throw error
 }
 
 function schemaMissing({ found, needed }: { found: number; needed: number }): StoreError {
