@@ -5,9 +5,8 @@ import { DeliveryMetrics } from './admin/delivery-metrics.ts'
 import { IntakeMetrics } from './admin/intake-metrics.ts'
 import type { LedgerView } from './admin/ledger-api.ts'
 import { RecorderMetrics } from './admin/recorder-metrics.ts'
-import type { LedgerStatus } from './admin/status.ts'
 import type { Clock } from './base/clock.ts'
-import { OutriggerError, UnavailableError, messageOf } from './base/errors.ts'
+import { OutriggerError, messageOf } from './base/errors.ts'
 import type { ListenAddress } from './base/listen-address.ts'
 import type { Log } from './base/log.ts'
 import type { LogOutput } from './base/log-output.ts'
@@ -28,14 +27,9 @@ import type { MessageFate } from './message/message-fate.ts'
 import type { MessagePosition } from './message/message-id.ts'
 import type { Message } from './message/message.ts'
 import { BacklogLimit } from './recorder/backlog-limit.ts'
-import type { MetadataRow } from './recorder/metadata-store.ts'
-import type { RecordingCalls } from './recording-thread.ts'
-import { startRecordingThread } from './recording-thread.ts'
-import type { LedgerAnswer, RecorderMoved } from './recording.ts'
+import { RecordingThread, ledgerUnavailable } from './recording-thread.ts'
+import type { RecorderMoved } from './recording.ts'
 import { configuredRecorders } from './recording.ts'
-import type { WorkerThread } from './worker-thread.ts'
-
-type RecordingThread = WorkerThread<RecordingCalls, RecorderMoved>
 
 export interface SidecarOptions {
   /** The program's main module, which the delivering thread runs too. */
@@ -226,10 +220,10 @@ export class Sidecar {
 
     if (recorders.length === 0) return
     const moved = (position: RecorderMoved): void => this.#recorderMoved(journal, delivery, position)
-    const recording = startRecordingThread(entry, this.#config, handle, started, moved, output)
+    const recording = new RecordingThread(entry, this.#config, handle, started, moved, output)
     this.#recording = recording
     recording.failed.catch((error: unknown) => this.#fail(error))
-    for (const position of await recording.callOrFail('started', null)) moved(position)
+    for (const position of await recording.started()) moved(position)
     this.#watchBacklog(journal, recording)
   }
 
@@ -263,7 +257,7 @@ export class Sidecar {
     const timer = setInterval(() => {
       const request = limit.check()
       // A thread that is gone ends Outrigger by itself.
-      if (request !== null) recording.call('giveUpBelow', request).catch(() => {})
+      if (request !== null) recording.giveUpBelow(request).catch(() => {})
     }, backlogCheckMs)
     this.#closers.push(() => clearInterval(timer))
   }
@@ -282,52 +276,20 @@ export class Sidecar {
     position: MessagePosition,
   ): Promise<MessageFate | null> {
     const fate = position.journalId === journal.id ? await delivery.find(position.seq) : null
-    if (fate !== null || this.#recording === null) return fate
-    const row = await this.#askLedger((recording) => recording.call('find', position))
-    return row && fateOf(row)
-  }
-
-  /** Rejects with an `UnavailableError` while the ledger can't be asked. */
-  async #askLedger<T>(ask: (recording: RecordingThread) => Promise<LedgerAnswer<T>>): Promise<T> {
-    const answer = this.#recording
-      ? await ask(this.#recording)
-      : ({ ok: false, message: 'starting', hint: '' } as const)
-    if (answer.ok) return answer.found
-    throw new UnavailableError('ledger_unavailable', `the ledger can't be asked: ${answer.message}`, {
-      retryAfterSeconds: 5,
-      hint: answer.hint,
-    })
+    return fate ?? (await this.#recording?.fateOf(position)) ?? null
   }
 
   #ledgerView(): LedgerView {
+    const ledger = (): RecordingThread => {
+      if (this.#recording === null) throw ledgerUnavailable('starting')
+      return this.#recording
+    }
     return {
       stores: configuredRecorders(this.#config),
-      find: (position) => this.#askLedger((recording) => recording.call('find', position)),
-      list: (query) => this.#askLedger((recording) => recording.call('list', query)),
-      content: (position) => this.#askLedger((recording) => recording.call('content', position)),
-      exceptions: (store, after, limit) =>
-        this.#askLedger(async (recording) => ({
-          ok: true,
-          found: await recording.call('exceptions', { store, after, limit }),
-        })),
-    }
-  }
-
-  /** Null without a ledger. `pendingReceipts` were asked for before: recorders learn of them when they are durable. */
-  async #ledgerStatus(pendingReceipts: number): Promise<LedgerStatus | null> {
-    if (this.#recording === null) return null
-    const recorders = await this.#recording.call('status', null)
-    return {
-      recorders: recorders.map(({ recorder, kind, lagMessages, oldestFinishedAt, breaker, ...rest }) => ({
-        store: recorder,
-        kind,
-        breaker,
-        lagMessages: lagMessages + pendingReceipts,
-        oldestFinishedAt,
-        exceptions: rest.exceptions,
-        failure: rest.failure,
-        counts: rest.counts,
-      })),
+      find: async (position) => ledger().find(position),
+      list: async (query) => ledger().list(query),
+      content: async (position) => ledger().content(position),
+      exceptions: async (store, after, limit) => ledger().exceptions(store, after, limit),
     }
   }
 
@@ -384,7 +346,7 @@ export class Sidecar {
           connections: intake.connectionCount,
         })
         const [status, counts] = await Promise.all([delivery.status(), delivery.counts()])
-        const ledger = await this.#ledgerStatus(status.pendingReceipts)
+        const ledger = (await this.#recording?.status(status.pendingReceipts)) ?? null
         const now = this.#clock.now()
         const texts = [
           this.#deliveryMetrics.text(status, counts, now),
@@ -410,7 +372,7 @@ export class Sidecar {
             failure: journal.failure && messageOf(journal.failure),
           },
           delivery: status,
-          ledger: await this.#ledgerStatus(status.pendingReceipts),
+          ledger: (await this.#recording?.status(status.pendingReceipts)) ?? null,
           publish: intake.addresses.map(formatListenAddress),
           config: this.#options.described,
         }
@@ -437,7 +399,7 @@ export class Sidecar {
     const drains = this.#state === 'draining'
     try {
       if (drains && this.#drainDeadlineMs() > 0) await delivery.drain(this.#drainDeadlineMs())
-      if (drains && this.#drainDeadlineMs() > 0) await this.#recording?.call('drain', this.#drainDeadlineMs())
+      if (drains && this.#drainDeadlineMs() > 0) await this.#recording?.drain(this.#drainDeadlineMs())
     } finally {
       await this.#closeThreads(delivery)
     }
@@ -478,9 +440,3 @@ export class Sidecar {
 
 const backlogCheckMs = 1000
 const drainedButNotDeleted = 'drained segments can not be deleted'
-
-function fateOf({ status, topic, partition, offset, finishedAt, attempts, reason }: MetadataRow): MessageFate {
-  return status === 'dead' || partition === null || offset === null
-    ? { state: 'dead', topic, reason: reason ?? '', diedAt: finishedAt, attempts }
-    : { state: 'delivered', topic, partition, offset, deliveredAt: finishedAt, attempts }
-}

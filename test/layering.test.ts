@@ -42,14 +42,7 @@ const allowedEdges: Readonly<Record<string, readonly string[]>> = {
   'recording.ts': [...everyFolder, 'delivery.ts', 'ledgers.ts'],
   'recording-thread.ts': [...everyFolder, 'delivery.ts', 'recording.ts', 'worker-thread.ts'],
   'recording-worker.ts': [...everyFolder, 'recording.ts', 'recording-thread.ts', 'worker-thread.ts'],
-  'sidecar.ts': [
-    ...everyFolder,
-    'delivery.ts',
-    'delivery-thread.ts',
-    'recording.ts',
-    'recording-thread.ts',
-    'worker-thread.ts',
-  ],
+  'sidecar.ts': [...everyFolder, 'delivery.ts', 'delivery-thread.ts', 'recording.ts', 'recording-thread.ts'],
   'main.ts': [
     ...everyFolder,
     'cli',
