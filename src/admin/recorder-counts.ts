@@ -4,7 +4,7 @@ export interface RecorderCountsData {
   readonly writes: number
   readonly writeSeconds: number
   /** Failed writes, by reason; they are tried again. */
-  readonly failures: ReadonlyMap<string, number>
+  readonly failures: Readonly<Record<string, number>>
   /** Messages that the store refused for good. */
   readonly refused: number
   /** Messages that were given up. */
@@ -25,7 +25,7 @@ export class RecorderCounts {
       recorded: this.#recorded,
       writes: this.#writes,
       writeSeconds: this.#writeSeconds,
-      failures: this.#failures,
+      failures: Object.fromEntries(this.#failures),
       refused: this.#refused,
       givenUp: this.#givenUp,
     }

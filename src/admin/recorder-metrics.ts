@@ -50,7 +50,7 @@ export class RecorderMetrics {
       this.#recorded.inc({ store }, counts.recorded)
       this.#writes.inc({ store }, counts.writes)
       this.#writeSeconds.inc({ store }, counts.writeSeconds)
-      for (const [reason, count] of counts.failures) this.#failures.inc({ store, reason }, count)
+      for (const [reason, count] of Object.entries(counts.failures)) this.#failures.inc({ store, reason }, count)
       this.#refused.inc({ store }, counts.refused)
       this.#givenUp.inc({ store }, counts.givenUp)
       this.#lagMessages.set({ store }, recorder.lagMessages)

@@ -43,7 +43,9 @@ export const cassandraFailures: Readonly<Record<number, CassandraFailure>> = {
   0x2200: is('permanent', 'INVALID', ''),
   0x2300: is('fatal', 'CONFIG_ERROR', placement),
   0x2400: is('transient', 'ALREADY_EXISTS', 'Another sidecar was faster; it is tried again.'),
-  0x2500: is('transient', 'UNPREPARED', 'The node has forgotten a statement; it is prepared again.'),
+  // The driver prepares it again, and tells of it only when that has failed too: as when the keyspace was dropped. What a
+  // node said to that is not told. So the schema must be looked at.
+  0x2500: is('fatal', 'UNPREPARED', `The nodes have forgotten a statement, and don't take it again. ${schema}`),
   // The driver's own: it could not put a value into a request.
   0x8000: is('permanent', 'CLIENT_WRITE_FAILURE', ''),
 }

@@ -44,16 +44,17 @@ export class CassandraSchema implements LedgerSchema {
   }
 
   async inspect(signal: AbortSignal): Promise<SchemaState> {
-    const found = await this.#version(signal)
+    const noted = await this.#notedVersion(signal)
     const needed = this.#steps.at(-1)?.version ?? 0
-    if (found > needed) {
+    if (noted > needed) {
       throw new StoreError(
         'fatal',
         'SCHEMA_TOO_NEW',
-        `the schema of keyspace ${this.#options.keyspace} has version ${found}; this program knows versions up to ${needed}`,
+        `the schema of keyspace ${this.#options.keyspace} has version ${noted}; this program knows versions up to ${needed}`,
         { hint: 'Use the version of Outrigger that made it, or a newer one.' },
       )
     }
+    const found = await this.#wholeVersion(noted, signal)
     const pending = this.#steps.filter(({ version }) => version > found)
     return { found, needed, pending: pending.map(({ version, title }) => ({ version, title })) }
   }
@@ -80,15 +81,25 @@ export class CassandraSchema implements LedgerSchema {
   }
 
   /** The last step that was taken; 0 without a keyspace or a table of steps. */
-  async #version(signal: AbortSignal): Promise<number> {
-    const query = `SELECT version FROM ${this.#keyspace}.outrigger_schema WHERE name = ? ORDER BY version DESC LIMIT 1`
+  async #notedVersion(signal: AbortSignal): Promise<number> {
+    const query = `SELECT version FROM ${this.#keyspace}.outrigger_schema WHERE name = 'message_log' ORDER BY version DESC LIMIT 1`
     try {
-      const { rows } = await this.#execute(query, ['message_log'], signal)
+      const { rows } = await this.#look(query, signal)
       return (rows[0]?.['version'] as number | undefined) ?? 0
     } catch (error) {
       if (isMissing(error)) return 0
       throw error
     }
+  }
+
+  /** The last step up to `noted` that is still there, with all steps before it: somebody may have dropped a table. */
+  async #wholeVersion(noted: number, signal: AbortSignal): Promise<number> {
+    if (noted === 0) return 0
+    const query = `SELECT table_name FROM system_schema.tables WHERE keyspace_name = ${literal(this.#options.keyspace)}`
+    const { rows } = await this.#look(query, signal)
+    const there = new Set(rows.map((row) => row['table_name'] as string))
+    const broken = this.#steps.findIndex(({ tables }) => tables.some((table) => !there.has(table)))
+    return broken === -1 ? noted : Math.min(noted, this.#steps[broken - 1]?.version ?? 0)
   }
 
   /** The keyspace, if it is missing, and the two tables of our own. */
@@ -162,6 +173,11 @@ export class CassandraSchema implements LedgerSchema {
 
   #execute(query: string, params: unknown[], signal: AbortSignal): Promise<types.ResultSet> {
     return this.#session.execute(query, params, { what }, signal)
+  }
+
+  /** Not prepared: a node that has lost the table tells of a prepared statement only that it has forgotten it. */
+  #look(query: string, signal: AbortSignal): Promise<types.ResultSet> {
+    return this.#session.execute(query, [], { what, options: { prepare: false } }, signal)
   }
 
   /** A lightweight transaction. Not idempotent: sent twice, its second answer would be about the first. */

@@ -7,6 +7,7 @@ import { cassandraStoreError } from './cassandra-errors.ts'
 import type { CassandraOptions } from './cassandra-options.ts'
 import { ClientSockets } from './client-sockets.ts'
 import { hostAndPort, tlsOptionsOf } from './cassandra-tls.ts'
+import { mendControlConnection } from './control-connection.ts'
 import { disposeClient } from './dispose-client.ts'
 import { PasswordProvider } from './password-provider.ts'
 
@@ -15,6 +16,9 @@ const renewAfterMs = 30_000
 /** How long `close` waits for what is under way. */
 const closeTimeoutMs = 5000
 const reconnectMs = { initial: 250, max: 5000 } as const
+
+/** What the driver logs when it tells a node of a statement once more, and when it gets a node back. Nothing else tells of it. */
+const interruption = /not prepared on host|^Re-preparing all queries|^Connecting to cluster/
 
 /** A client of the driver's, from the moment when it begins to connect. */
 interface Link {
@@ -30,8 +34,9 @@ export interface Call {
 }
 
 /**
- * The connection to a cluster: made at the first call, and made anew when it could not be made, or when all nodes have been
- * out of reach for long (they may have come back under other addresses). Rejects with `StoreError`s.
+ * The connection to a cluster: made at the first call, and made anew when it could not be made, when all nodes have been
+ * out of reach for long (they may have come back under other addresses), or when the driver can't get its control
+ * connection back. Rejects with `StoreError`s.
  */
 export class CassandraSession {
   readonly #clock: Clock
@@ -42,6 +47,7 @@ export class CassandraSession {
   /** Why the last connection could not be made, since one last could. */
   #refusal: Error | undefined
   #closing: Promise<void> | undefined
+  #interruptions = 0
 
   constructor(clock: Clock, log: Log, options: CassandraOptions) {
     this.#clock = clock
@@ -76,6 +82,14 @@ export class CassandraSession {
         hint,
       })
     }
+  }
+
+  /**
+   * How often a node may have lost what it had, without any call that failed: it was connected to anew, or had forgotten a
+   * statement, which it also does when a table is dropped, and made again.
+   */
+  get interruptions(): number {
+    return this.#interruptions
   }
 
   assertOpen(): void {
@@ -135,6 +149,10 @@ export class CassandraSession {
     const client = new Client(this.#clientOptions())
     const sockets = new ClientSockets()
     const link: Link = { sockets, isConnected: false, connecting: this.#connect(client, sockets) }
+    mendControlConnection(client, (error) => {
+      this.#log.debug({ error }, 'the connection to Cassandra is made anew: the driver could not get its own back')
+      this.#renew(link)
+    })
     link.connecting.then(
       () => (link.isConnected = true),
       // A client that failed once is not used again: it keeps the state of its first try. Whoever waits for it is told.
@@ -147,6 +165,7 @@ export class CassandraSession {
 
   async #connect(client: Client, sockets: ClientSockets): Promise<Client> {
     client.on('log', (severity: string, part: string, text: string, detail: unknown) => {
+      if (interruption.test(text)) this.#interruptions++
       this.#log.debug(
         { severity, part, ...(detail instanceof Error && { error: detail }) },
         `cassandra-driver: ${text}`,
@@ -167,7 +186,12 @@ export class CassandraSession {
   #heardNobody(link: Link | undefined): void {
     const now = this.#clock.monotonic()
     this.#awaySince ??= now
-    if (link === undefined || this.#link !== link || now - this.#awaySince < renewAfterMs) return
+    if (link !== undefined && now - this.#awaySince >= renewAfterMs) this.#renew(link)
+  }
+
+  /** The next call makes a link of its own. */
+  #renew(link: Link): void {
+    if (this.#link !== link) return
     this.#link = undefined
     this.#awaySince = undefined
     // One that failed to connect was disposed of then.

@@ -1,11 +1,5 @@
 import type { Client } from 'cassandra-driver'
-import type { EventEmitter } from 'node:events'
-
-/** What a client keeps its first connection in: not in the driver's types, and watched over by an integration test. */
-interface ControlConnection extends EventEmitter {
-  readonly connection?: { close(closed: () => void): void } | null
-  shutdown(): void
-}
+import { controlConnectionOf } from './control-connection.ts'
 
 /**
  * Ends a client for good. The driver's own `shutdown` does nothing for one whose `connect` has failed, and leaves its
@@ -14,10 +8,12 @@ interface ControlConnection extends EventEmitter {
  */
 export async function disposeClient(client: Client): Promise<void> {
   await client.shutdown()
-  const { controlConnection } = client as unknown as { readonly controlConnection?: ControlConnection }
-  if (controlConnection === undefined) return
-  const close = (): void => controlConnection.connection?.close(() => {})
-  controlConnection.on('newConnection', close)
-  controlConnection.shutdown()
+  const control = controlConnectionOf(client)
+  if (control === undefined) return
+  const close = (): void => control.connection?.close(() => {})
+  control.on('newConnection', close)
+  control.shutdown()
   close()
+  // One whose `connect` has failed late has pools already, which would go on connecting.
+  await Promise.all(control.hosts.values().map((host) => host.shutdown(false)))
 }

@@ -14,6 +14,11 @@ export class KnownRows {
     return (this.#until.get(row) ?? -Infinity) >= until
   }
 
+  /** Call it when rows may have gone. */
+  clear(): void {
+    this.#until.clear()
+  }
+
   /** Call it when the row is durable. */
   add(row: string, until: number): void {
     const known = this.#until.get(row) ?? -Infinity

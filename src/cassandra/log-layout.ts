@@ -63,6 +63,8 @@ export interface SchemaStep {
   readonly version: number
   readonly title: string
   readonly statements: readonly string[]
+  /** What the statements make: without one of these the step has to be taken, whatever was noted. */
+  readonly tables: readonly string[]
 }
 
 /** The steps in a keyspace; the last one's version is what this program needs. */
@@ -76,6 +78,7 @@ export function schemaSteps(keyspace: string, retentionMs: number): readonly Sch
     {
       version: 1,
       title: 'create the tables of entries and of chunks',
+      tables: ['message_log', 'message_log_chunks'],
       statements: [
         table(
           'message_log',
@@ -95,6 +98,7 @@ export function schemaSteps(keyspace: string, retentionMs: number): readonly Sch
     {
       version: 2,
       title: 'create the tables of buckets and of partitions',
+      tables: ['message_log_buckets', 'message_log_partitions'],
       statements: [
         table(
           'message_log_buckets',

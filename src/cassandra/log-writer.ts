@@ -1,4 +1,5 @@
 import type { LogEntry } from '../recorder/message-log.ts'
+import { StoreError } from '../recorder/store-error.ts'
 import type { CassandraSession } from './cassandra-session.ts'
 import { chunkParams, entryParams, rowBytes } from './entry-row.ts'
 import { KnownRows } from './known-rows.ts'
@@ -16,16 +17,20 @@ interface Request {
   readonly rows: unknown[][]
 }
 
+type Session = Pick<CassandraSession, 'execute' | 'batch' | 'interruptions'>
+
 /** Writes entries, and what must be written before them; see log-layout.ts. */
 export class LogWriter {
-  readonly #session: Pick<CassandraSession, 'execute' | 'batch'>
+  readonly #session: Session
   readonly #statements: Statements
   readonly #retention: number
   readonly #valueChunkBytes: number
   readonly #known = new KnownRows(knownMax)
+  /** Of the session, when rows were last known for sure. */
+  #interruptions = 0
 
   constructor(
-    session: Pick<CassandraSession, 'execute' | 'batch'>,
+    session: Session,
     statements: Statements,
     options: { readonly retention: number; readonly valueChunkBytes: number },
   ) {
@@ -39,6 +44,28 @@ export class LogWriter {
     signal.throwIfAborted()
     const live = entries.filter(({ deliveredAt }) => deliveredAt + this.#retention > now)
     if (live.length === 0) return
+    this.#doubt()
+    try {
+      await this.#writeAll(live, now, signal)
+      // What was written before the interruption may be gone with the old tables; what is written now is not.
+      if (this.#doubt()) await this.#writeAll(live, now, signal)
+    } catch (error) {
+      // The tables may be gone, and come back empty.
+      if (error instanceof StoreError && error.failure === 'fatal') this.#known.clear()
+      throw error
+    }
+  }
+
+  /** Whether the tables may have been made anew, by anybody, since the last call: then no row is known to be there. */
+  #doubt(): boolean {
+    const { interruptions } = this.#session
+    if (interruptions === this.#interruptions) return false
+    this.#interruptions = interruptions
+    this.#known.clear()
+    return true
+  }
+
+  async #writeAll(live: readonly LogEntry[], now: number, signal: AbortSignal): Promise<void> {
     const places = this.#newPlaces(live, now)
     const chunks = live.flatMap((entry) =>
       chunkParams(entry, this.#valueChunkBytes, this.#ttl(entry, now, slackMs)).map((params) => ({

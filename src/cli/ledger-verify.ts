@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { Writable } from 'node:stream'
 import type { ComparedBroker, ComparedLedger, ComparedRange, Difference } from '../recorder/reconcile.ts'
 import { reconcile } from '../recorder/reconcile.ts'
-import { checkLedger } from './ledger-range.ts'
+import { LedgerCommandError, checkLedger } from './ledger-range.ts'
 
 /**
  * Compares the ledger with the broker and prints every difference, and then the totals: with `json` as one object a line,
@@ -17,6 +17,7 @@ export async function verifyLedger(
   signal: AbortSignal,
 ): Promise<number> {
   await checkLedger(ledger, signal)
+  if (range.topics !== null) await checkTopics(broker, range.topics, signal)
   const show = output.json ? (difference: Difference) => JSON.stringify(difference) : differenceText
   const totals = await reconcile(
     broker,
@@ -36,6 +37,13 @@ export async function verifyLedger(
           `(${duplicates} delivered more than once, ${expired} beyond the ledger's retention).\n`,
   )
   return isRight ? 0 : 1
+}
+
+/** A name that is misspelt must not pass for a topic without differences. */
+async function checkTopics(broker: ComparedBroker, topics: readonly string[], signal: AbortSignal): Promise<void> {
+  const known = await broker.topics(signal)
+  for (const topic of topics)
+    if (!known.includes(topic)) throw new LedgerCommandError(`the broker has no topic “${topic}”`)
 }
 
 const storeNouns = { metadata: 'row', log: 'entry' } as const

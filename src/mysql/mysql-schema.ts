@@ -14,7 +14,8 @@ const lockWaitSeconds = 1
 
 /**
  * The versions that were reached stand in `outrigger_schema`, each noted when its step is done. MySQL has no transactions
- * around DDL: a step whose note is missing is taken again, and finds what is there already.
+ * around DDL: a step whose note is missing is taken again, and finds what is there already. Notes about a table that is
+ * gone (somebody dropped it, or brought back a part of a backup) count for nothing.
  */
 export class MysqlSchema implements LedgerSchema {
   readonly #clock: Clock
@@ -34,8 +35,7 @@ export class MysqlSchema implements LedgerSchema {
   }
 
   async inspect(signal: AbortSignal): Promise<SchemaState> {
-    const found = await this.#pool.use(signal, (connection) => versionOf(connection, { signal }))
-    this.#refuseNewer(found)
+    const { found } = await this.#pool.use(signal, (connection) => this.#look(connection, { signal }))
     const pending = this.#steps.filter(({ version }) => version > found)
     return { found, needed: this.#needed(), pending: pending.map(({ version, title }) => ({ version, title })) }
   }
@@ -54,9 +54,15 @@ export class MysqlSchema implements LedgerSchema {
   }
 
   async #hasPending(connection: MysqlConnection, signal: AbortSignal): Promise<boolean> {
-    const found = await versionOf(connection, { signal })
-    this.#refuseNewer(found)
+    const { found } = await this.#look(connection, { signal })
     return found < this.#needed()
+  }
+
+  /** The version that is noted, and the one that there is: none without the table. */
+  async #look(connection: MysqlConnection, limits: QueryLimits): Promise<{ noted: number; found: number }> {
+    const { noted, hasTable } = await readNotes(connection, limits)
+    this.#refuseNewer(noted)
+    return { noted, found: hasTable ? noted : 0 }
   }
 
   /** Takes one step and notes it; none when another sidecar has taken the last one meanwhile. */
@@ -70,10 +76,11 @@ export class MysqlSchema implements LedgerSchema {
       ) ENGINE = InnoDB`,
       limits,
     )
-    const found = await versionOf(connection, { signal })
-    this.#refuseNewer(found)
+    const { found, noted } = await this.#look(connection, { signal })
     const step = this.#steps.find(({ version }) => version > found)
     if (!step) return undefined
+    // Notes about a table that is gone: with them, the next steps would count as taken.
+    if (found < noted) await connection.query('DELETE FROM outrigger_schema', { signal })
     await step.take(connection, limits)
     const note = [step.version, step.title, this.#clock.now()].map((value) => sqlValue(value)).join(', ')
     await connection.query(`INSERT INTO outrigger_schema (version, title, taken_at) VALUES (${note})`, { signal })
@@ -96,15 +103,21 @@ export class MysqlSchema implements LedgerSchema {
   }
 }
 
-async function versionOf(connection: MysqlConnection, limits: QueryLimits): Promise<number> {
+async function readNotes(
+  connection: MysqlConnection,
+  limits: QueryLimits,
+): Promise<{ noted: number; hasTable: boolean }> {
   try {
-    const [row] = await connection.query<{ version: number | null }>(
-      'SELECT MAX(version) AS version FROM outrigger_schema',
+    const [row] = await connection.query<{ noted: number | null; tables: number }>(
+      `SELECT MAX(version) AS noted,
+         (SELECT COUNT(*) FROM information_schema.tables
+           WHERE table_schema = DATABASE() AND table_name = 'message_metadata') AS tables
+       FROM outrigger_schema`,
       limits,
     )
-    return row?.version ?? 0
+    return { noted: row?.noted ?? 0, hasTable: (row?.tables ?? 0) > 0 }
   } catch (error) {
-    if (error instanceof StoreError && error.reason === 'ER_NO_SUCH_TABLE') return 0
+    if (error instanceof StoreError && error.reason === 'ER_NO_SUCH_TABLE') return { noted: 0, hasTable: false }
     throw error
   }
 }

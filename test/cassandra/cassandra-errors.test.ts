@@ -40,6 +40,7 @@ describe('the errors of Cassandra', () => {
     [0x2100, 'fatal', 'UNAUTHORIZED'],
     [0x2200, 'permanent', 'INVALID'],
     [0x2300, 'fatal', 'CONFIG_ERROR'],
+    [0x2500, 'fatal', 'UNPREPARED'],
     [0x9999, 'transient', 'CASSANDRA_ERROR_39321'],
   ])('with code %i are %s', (code, failure, reason) => {
     expect(answer(code)).toMatchObject({ failure, reason, cause: expect.any(errors.ResponseError) })
@@ -134,6 +135,12 @@ describe('when no node can be asked', () => {
     expect(failure.message).toContain('10.0.0.2:9042')
     expect(noHost({ '10.0.0.1:9042': 'Host considered as DOWN' })).toMatchObject({ reason: 'NO_HOST_AVAILABLE' })
     expect(noHost({})).toMatchObject({ failure: 'transient', reason: 'NO_HOST_AVAILABLE' })
+  })
+
+  test('a statement that they have forgotten, and do not take again, has the schema looked at', () => {
+    const forgotten = new errors.ResponseError(0x2500, 'Prepared query with ID 1 not found')
+    const failure = noHost({ '10.0.0.1:9042': forgotten, '10.0.0.2:9042': 'Host considered as DOWN' })
+    expect(failure).toMatchObject({ failure: 'fatal', reason: 'UNPREPARED', hint: expect.stringContaining('migrate') })
   })
 
   test('a refusal by one of them counts for more than that others are away', () => {

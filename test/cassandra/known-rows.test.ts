@@ -17,3 +17,10 @@ test('what was written longest ago is forgotten when there are too many', () => 
   known.add('c', 1)
   expect(['a', 'b', 'c'].map((row) => known.covers(row, 1))).toEqual([true, false, true])
 })
+
+test('nothing is known once it may be gone', () => {
+  const known = new KnownRows(2)
+  known.add('a', 1)
+  known.clear()
+  expect(known.covers('a', 1)).toBe(false)
+})

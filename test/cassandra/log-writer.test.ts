@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { bucketOffsets, logStatements } from '../../src/cassandra/log-layout.ts'
 import { LogWriter } from '../../src/cassandra/log-writer.ts'
+import { StoreError } from '../../src/recorder/store-error.ts'
 import { logEntry } from '../recorder/message-log-contract.ts'
 
 const statements = logStatements('k')
@@ -11,6 +12,7 @@ const retention = 3_600_000
 /** Notes what is sent, and lets tests decide how it ends. */
 class FakeSession {
   readonly sent: { query: string; rows: readonly unknown[][] }[] = []
+  interruptions = 0
   inFlight = 0
   inFlightMax = 0
   outcome: (query: string) => Promise<void> = () => Promise.resolve()
@@ -91,6 +93,45 @@ describe('writing to the message log', () => {
     await writer.write([entryAt(bucketOffsets)], now, never)
     expect(session.of(statements.insertBucket)).toHaveLength(4)
     expect(session.of(statements.insertPartition)).toHaveLength(2)
+  })
+
+  test('writes a bucket and a partition again after the tables may have been gone', async () => {
+    const { session, writer } = setUp()
+    await writer.write([entryAt(1)], now, never)
+    session.outcome = () => Promise.reject(new StoreError('transient', 'WRITE_TIMEOUT', 'busy'))
+    await expect(writer.write([entryAt(2)], now, never)).rejects.toThrow('busy')
+    session.outcome = () => Promise.resolve()
+    await writer.write([entryAt(2)], now, never)
+    expect(session.of(statements.insertBucket)).toHaveLength(1)
+    session.outcome = () => Promise.reject(new StoreError('fatal', 'SCHEMA_MISSING', 'no table'))
+    await expect(writer.write([entryAt(3)], now, never)).rejects.toThrow('no table')
+    session.outcome = () => Promise.resolve()
+    await writer.write([entryAt(3)], now, never)
+    expect(session.of(statements.insertBucket)).toHaveLength(2)
+    expect(session.of(statements.insertPartition)).toHaveLength(2)
+  })
+
+  test('writes all of a batch again when the tables may have been made anew meanwhile', async () => {
+    const { session, writer } = setUp()
+    await writer.write([entryAt(1)], now, never)
+    session.sent.length = 0
+    session.outcome = async (query) => {
+      // The first node that is asked has forgotten the statement.
+      if (query === statements.insertEntry && session.interruptions === 0) session.interruptions++
+    }
+    await writer.write([entryAt(2)], now, never)
+    expect(session.sent.map(({ query }) => query)).toEqual([
+      statements.insertEntry,
+      statements.insertBucket,
+      statements.insertPartition,
+      statements.insertEntry,
+    ])
+    await writer.write([entryAt(3)], now, never)
+    expect(session.of(statements.insertBucket)).toHaveLength(1)
+    session.interruptions++
+    await writer.write([entryAt(4)], now, never)
+    expect(session.of(statements.insertBucket)).toHaveLength(2)
+    expect(session.of(statements.insertEntry)).toHaveLength(4)
   })
 
   test('does not write what is older than the retention, and gives the rest what is left', async () => {

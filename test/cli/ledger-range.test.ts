@@ -59,6 +59,16 @@ describe('ledger verify and backfill', () => {
     expect((await verify())[0]).toBe(0)
   })
 
+  test('compare no topic that the broker does not have', async () => {
+    const broker = new FakeComparedBroker()
+    broker.send({ seq: 1 })
+    const ledger = { metadata: new FakeMetadataStore(), log: null }
+    const range = { ...everything, topics: ['orders', 'oders'] }
+    await expect(run((out) => verifyLedger(broker, ledger, range, { json: false }, out, never))).rejects.toThrow(
+      /the broker has no topic “oders”/,
+    )
+  })
+
   test('need a ledger, and its schema', async () => {
     const broker = new FakeComparedBroker()
     const verify = (ledger: Parameters<typeof verifyLedger>[1]) =>

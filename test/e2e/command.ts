@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,6 +18,8 @@ export interface CommandOptions {
   readonly settings?: Readonly<Record<string, string>>
   /** Where it runs. Default: wherever the tests do. */
   readonly directory?: string
+  /** A file that its standard output goes to, in place of `stdout`. */
+  readonly output?: string
 }
 
 /** Longer than any of these commands should take on a busy machine. */
@@ -31,13 +34,15 @@ export class RunningCommand implements AsyncDisposable {
 
   constructor(args: readonly string[], options: CommandOptions = {}) {
     const [command, ...programArgs] = programCommand('built')
+    const output = options.output === undefined ? null : openSync(options.output, 'w')
     this.#child = spawn(command, [...programArgs, ...args], {
       cwd: options.directory,
       env: { ...process.env, ...programEnvironment(options.settings ?? {}), NODE_OPTIONS: '' },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', output ?? 'pipe', 'pipe'],
       timeout: timeoutMs,
       killSignal: 'SIGKILL',
     })
+    if (output !== null) closeSync(output)
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text
     })

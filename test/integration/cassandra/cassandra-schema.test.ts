@@ -123,9 +123,33 @@ describeWithServer(access !== null, 'the schema of the message log in real Cassa
     })
   })
 
+  test('takes the steps again whose tables are gone, whatever was noted', async () => {
+    const options = freshOptions()
+    const schema = new CassandraSchema(systemClock, session, options)
+    await schema.migrate(never, () => {})
+    for (const [table, found] of [
+      ['message_log_partitions', 1],
+      ['message_log_chunks', 0],
+    ] as const) {
+      // prettier-ignore
+      await client.execute(`DROP TABLE ${options.keyspace}.${table}`)
+      const pending = [1, 2].filter((version) => version > found)
+      const state = await schema.inspect(never)
+      expect([state.found, state.pending.map(({ version }) => version)]).toEqual([found, pending])
+      const taken: number[] = []
+      await schema.migrate(never, ({ version }) => taken.push(version))
+      expect(taken).toEqual(pending)
+      expect(await schema.inspect(never)).toEqual({ found: 2, needed: 2, pending: [] })
+      await client.execute(`SELECT * FROM ${options.keyspace}.${table} LIMIT 1`)
+    }
+  })
+
   test('refuses a schema that is newer than itself, and leaves it alone', async () => {
     const options = freshOptions()
-    const steps = [...schemaSteps(options.keyspace, 1), { version: 3, title: 'something new', statements: [] }]
+    const steps = [
+      ...schemaSteps(options.keyspace, 1),
+      { version: 3, title: 'something new', statements: [], tables: [] },
+    ]
     await new CassandraSchema(systemClock, session, options, { steps }).migrate(never, () => {})
     const old = new CassandraSchema(systemClock, session, options)
     for (const call of [() => old.inspect(never), () => old.migrate(never, () => {})]) {

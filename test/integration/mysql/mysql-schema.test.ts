@@ -107,6 +107,24 @@ for (const flavour of sqlFlavours) {
       await expectWhole()
     })
 
+    test('is made again when the table is gone, whatever was noted', async () => {
+      await migrate(schemaOf())
+      await queryAsRoot(database, 'DROP TABLE message_metadata')
+      expect(await schemaOf().inspect(never)).toMatchObject({ found: 0, needed: 3, pending: schemaSteps.map(({ version, title }) => ({ version, title })) }) // prettier-ignore
+      // Killed amid that, it goes on from there.
+      const steps = schemaSteps.map((step) => ({
+        ...step,
+        take: async (...args: Parameters<MysqlStep['take']>) => {
+          if (step.version === 2) args[0].destroy()
+          await step.take(...args)
+        },
+      }))
+      expect(await storeFailureOf(migrate(schemaOf(steps)))).toMatchObject({ failure: 'transient' })
+      expect(await migrate(schemaOf())).toEqual([2, 3])
+      expect(await migrate(schemaOf())).toEqual([])
+      await expectWhole()
+    })
+
     test('that is newer is refused and left alone', async () => {
       await migrate(schemaOf())
       await queryAsRoot(database, "INSERT INTO outrigger_schema VALUES (99, 'from the future', 0)")
