@@ -5,6 +5,9 @@ import type { Revealed } from './base/secret.ts'
 import { revealSecrets } from './base/secret.ts'
 import type { Config } from './config/schema.ts'
 import type { DeliveryStart, JournalHandle, ReceiptsHold } from './delivery.ts'
+import type { ForwarderProgress } from './forwarder/forwarder.ts'
+import type { SizesQuery, TopicSizes } from './forwarder/topic-sizes.ts'
+import type { ReserveHandle } from './journal/disk-reserve.ts'
 import type { MessageFate } from './message/message-fate.ts'
 import type { ThreadPorts } from './worker-thread.ts'
 import { WorkerThread } from './worker-thread.ts'
@@ -16,6 +19,8 @@ export interface DeliveryThreadData {
   readonly journal: JournalHandle
   /** Who reads receipts, and must not lose any. */
   readonly receiptReaders: readonly string[]
+  /** What it may use when the disk is full. */
+  readonly reserve: ReserveHandle
 }
 
 /** What the delivering thread answers; see `runDelivery`. */
@@ -26,6 +31,9 @@ export type DeliveryCalls = {
   counts: (nothing: null) => Promise<DeliveryCountsData>
   deadLetters: (query: { after: number; limit: number }) => Promise<readonly DeadLetterSummary[]>
   holdReceipts: (hold: ReceiptsHold) => Promise<void>
+  giveUpBelow: (seq: number) => Promise<void>
+  progress: (nothing: null) => Promise<ForwarderProgress>
+  measure: (query: SizesQuery) => Promise<TopicSizes>
   drain: (deadlineMs: number) => Promise<void>
   close: (nothing: null) => Promise<void>
 }
@@ -43,10 +51,17 @@ export class DeliveryThread implements DeliveryView {
     config: Config,
     journal: JournalHandle,
     receiptReaders: readonly string[],
+    reserve: ReserveHandle,
     passed: (seq: number) => void,
     output: LogOutput,
   ) {
-    const data: DeliveryThreadData = { role: 'delivery', config: revealSecrets(config), journal, receiptReaders }
+    const data: DeliveryThreadData = {
+      role: 'delivery',
+      config: revealSecrets(config),
+      journal,
+      receiptReaders,
+      reserve,
+    }
     this.#thread = new WorkerThread(entry, 'delivery', data, passed, output)
   }
 
@@ -84,6 +99,24 @@ export class DeliveryThread implements DeliveryView {
   /** From now on, a reader of the receipts needs nothing before its hold. */
   holdReceipts(hold: ReceiptsHold): Promise<void> {
     return this.#thread.call('holdReceipts', hold)
+  }
+
+  /**
+   * Gives up every message below `seq` that is not finished. Resolves when receipts say which, durably, and it was told that
+   * the journal may let them go. It may take as long as a batch that is being sent (`forwarder.sendTimeout`).
+   */
+  giveUpBelow(seq: number): Promise<void> {
+    return this.#thread.call('giveUpBelow', seq)
+  }
+
+  /** How far it is in each topic. */
+  progress(): Promise<ForwarderProgress> {
+    return this.#thread.call('progress', null)
+  }
+
+  /** What a part of the journal of messages holds of each topic. */
+  measure(query: SizesQuery): Promise<TopicSizes> {
+    return this.#thread.call('measure', query)
   }
 
   /** Delivers what is in the journal now, for at most so long. */

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { openBroker } from './adapters.ts'
 import type { DeadLetterSummary, DeliveryStatus } from './admin/status.ts'
 import type { DeliveryCountsData } from './admin/delivery-counts.ts'
@@ -10,18 +10,27 @@ import type { BreakerState } from './base/resilience.ts'
 import type { Config } from './config/schema.ts'
 import { DeadLetters, deadLetterCodec } from './forwarder/dead-letters.ts'
 import type { StoredDeadLetter } from './forwarder/dead-letters.ts'
+import type { ForwarderProgress } from './forwarder/forwarder.ts'
 import { Forwarder } from './forwarder/forwarder.ts'
+import type { SizesQuery, TopicSizes } from './forwarder/topic-sizes.ts'
+import { measureTopics } from './forwarder/topic-sizes.ts'
 import type { ReadableJournal } from './base/record-reader.ts'
 import type { DeadLetter } from './forwarder/ports.ts'
 import type { Receipt } from './message/receipt.ts'
 import { receiptCodec } from './message/receipt.ts'
-import { CursorFile } from './journal/cursor-file.ts'
+import { CursorFile, badSlot } from './journal/cursor-file.ts'
+import { damageLog } from './journal/damage-log.ts'
 import type { Disk } from './journal/disk.ts'
 import type { JournalOptions } from './journal/journal.ts'
 import { Journal } from './journal/journal.ts'
 import { JournalEnd } from './journal/journal-end.ts'
 import { JournalReader } from './journal/journal-reader.ts'
+import { PatientReader, readFailed } from './journal/patient-reader.ts'
+import { Quarantine, quarantineContents } from './journal/quarantine.ts'
+import type { KeyRing } from './journal/key-ring.ts'
 import type { RecordCodec } from './journal/record-codec.ts'
+import { openSettingAside } from './journal/set-aside.ts'
+import { openKeyRing } from './security/configured-key-ring.ts'
 import type { MessageFate } from './message/message-fate.ts'
 
 /** What the delivering half is told about the journal of messages, which the accepting half writes. */
@@ -39,6 +48,8 @@ export interface DeliveryStart {
   readonly position: { readonly seq: number; readonly mark: number }
   /** One past the highest seq that receipts know of. */
   readonly finishedSeq: number
+  /** So far the journal was durable, as the forwarder has noted: about the newest second is not. */
+  readonly reach: number
 }
 
 /** A reader of the receipts, and from which of them on it needs them. */
@@ -56,31 +67,41 @@ const receiptSegmentBytes = 32 * 1024 * 1024
 export class Delivery {
   readonly startedWith: DeliveryStart
   readonly #config: Config
+  readonly #disk: Disk
   readonly #counts: DeliveryCounts
   readonly #receipts: Journal<Receipt>
   readonly #letterJournal: Journal<DeadLetter>
   readonly #letters: DeadLetters
   readonly #cursor: CursorFile
   readonly #forwarder: Forwarder
+  readonly #messages: ReadableJournal
+  /** Ends waiting for a disk that can't be read. */
+  readonly #reading: AbortController
 
   private constructor(
     startedWith: DeliveryStart,
     config: Config,
+    disk: Disk,
     counts: DeliveryCounts,
     receipts: Journal<Receipt>,
     letterJournal: Journal<DeadLetter>,
     letters: DeadLetters,
     cursor: CursorFile,
     forwarder: Forwarder,
+    messages: ReadableJournal,
+    reading: AbortController,
   ) {
     this.startedWith = startedWith
     this.#config = config
+    this.#disk = disk
     this.#counts = counts
     this.#receipts = receipts
     this.#letterJournal = letterJournal
     this.#letters = letters
     this.#cursor = cursor
     this.#forwarder = forwarder
+    this.#messages = messages
+    this.#reading = reading
   }
 
   /** Starts delivering. Receipts are kept until their readers hold on to later ones. `passed` is told below which seq every message is finished, durably. */
@@ -94,25 +115,25 @@ export class Delivery {
     passed: (seq: number) => void,
   ): Promise<Delivery> {
     const { directory } = config.journal
+    const keys = openKeyRing(config.encryption, clock)
     const counts = new DeliveryCounts()
-    const receipts = await openJournal(disk, clock, log, receiptCodec, {
+    const receipts = await openJournal(disk, clock, log, receiptCodec, 'unique', {
       directory: join(directory, 'receipts'),
       bytesMax: Number.MAX_SAFE_INTEGER, // bounded by trimming to what is needed and receiptBytesMax
       segmentBytes: receiptSegmentBytes,
+      keys,
     })
     // Before anything is trimmed.
     for (const reader of receiptReaders) await receipts.hold(reader, 0)
-    const letterJournal = await openJournal(disk, clock, log, deadLetterCodec, {
+    const letterJournal = await openJournal(disk, clock, log, deadLetterCodec, 'repeated', {
       directory: join(directory, 'dead-letters'),
       bytesMax: config.deadLetters.bytesMax,
       full: { setting: 'deadLetters.bytesMax', hint: 'Raise it. Their topics wait until there is room for them.' },
       segmentBytes: config.journal.segmentBytes + deadLetterOverheadBytes,
+      keys,
     })
     const letters = new DeadLetters(letterJournal)
-    const cursor = await CursorFile.open(disk, join(directory, 'forwarder.cursor'), handle.id, {
-      seq: handle.firstSeq,
-      mark: receipts.nextSeq,
-    })
+    const cursor = await openCursor(disk, join(directory, 'forwarder.cursor'), handle, receipts, keys, log)
     const { firstSeq, directory: receiptDirectory } = receipts
     if (cursor.position.seq < handle.firstSeq)
       log.error(
@@ -123,11 +144,19 @@ export class Delivery {
       receipts: { id: receipts.id, firstSeq, directory: receiptDirectory, end: receipts.end.shared },
       position: cursor.position,
     }
+    const reading = new AbortController()
     const end = new JournalEnd(handle.end)
+    const quarantine = new Quarantine(disk, handle.directory, clock, damageLog(log, 'journal'))
     const messages: ReadableJournal = {
       id: handle.id,
       end,
-      reader: (fromSeq) => new JournalReader(disk, handle.directory, end, fromSeq),
+      reader: (fromSeq) =>
+        new PatientReader(
+          new JournalReader(disk, handle.directory, end, fromSeq, keys, quarantine),
+          clock,
+          reading.signal,
+          (error) => log.error({ error }, readFailed),
+        ),
     }
     const forwarder = new Forwarder(
       messages,
@@ -162,6 +191,16 @@ export class Delivery {
             'the broker refuses a message for good; it is a dead letter now',
           )
         },
+        lost({ topic, reason, ranges }, count) {
+          counts.lost(reason, count)
+          // Of those that are dropped the owner of the journal tells, all topics together.
+          if (reason === 'dropped') return
+          const [fromSeq, toSeq] = [ranges[0]?.[0], ranges.at(-1)?.[1]]
+          log.error(
+            { topic, reason, fromSeq, toSeq, messages: count },
+            'messages are lost: they are not in the journal any more, or can not be read',
+          )
+        },
         breakerChanged: breakerLog(log),
         receiptsFailed(error) {
           counts.receiptsFailed()
@@ -172,15 +211,23 @@ export class Delivery {
       { ...config.forwarder, receiptBytesMax: 64 * 1024 * 1024 },
     )
     const finishedSeq = await forwarder.start()
+    if (forwarder.checkpointsAtStart > 2)
+      log.warn(
+        { checkpoints: forwarder.checkpointsAtStart },
+        'the forwarder’s cursor is older than the receipts: it could not be written, or somebody has put an older one in its place',
+      )
     return new Delivery(
-      { ...startedWith, finishedSeq },
+      { ...startedWith, finishedSeq, reach: cursor.position.reach ?? 0 },
       config,
+      disk,
       counts,
       receipts,
       letterJournal,
       letters,
       cursor,
       forwarder,
+      messages,
+      reading,
     )
   }
 
@@ -194,7 +241,7 @@ export class Delivery {
     return this.#forwarder.find(seq)
   }
 
-  status(): DeliveryStatus {
+  async status(): Promise<DeliveryStatus> {
     const { lanes, ...status } = this.#forwarder.status()
     const failing = lanes.filter((lane) => lane.failure !== null)
     const others = lanes.filter((lane) => lane.failure === null)
@@ -204,10 +251,24 @@ export class Delivery {
       deadLetters: this.#letters.count,
       deadLetterBytes: this.#letters.bytes,
       receiptBytes: this.#receipts.bytes,
+      lostMessages: this.#counts.data.lost,
+      quarantine: await this.#quarantine(),
       lanes: [...failing, ...others].slice(0, 100),
       busyLanes: lanes.length,
       failingLanes: failing.length,
     }
+  }
+
+  /** Of all journals: their directories are known, and nothing else is needed. */
+  async #quarantine(): Promise<DeliveryStatus['quarantine']> {
+    const { directory } = this.#config.journal
+    const journals = ['journal', 'receipts', 'dead-letters', 'ledger/metadata-exceptions', 'ledger/log-exceptions']
+    const contents = await Promise.all(journals.map((name) => quarantineContents(this.#disk, join(directory, name))))
+    return contents.reduce((sum, { reports, damages, bytes }) => ({
+      reports: sum.reports + reports,
+      damages: sum.damages + damages,
+      bytes: sum.bytes + bytes,
+    }))
   }
 
   get counts(): DeliveryCountsData {
@@ -216,6 +277,21 @@ export class Delivery {
 
   deadLetters(query: { after: number; limit: number }): Promise<readonly DeadLetterSummary[]> {
     return this.#letters.list(query.after, query.limit, summaryOf)
+  }
+
+  /** Gives up the oldest messages: see `Forwarder.giveUpBelow`. */
+  giveUpBelow(seq: number): Promise<void> {
+    return this.#forwarder.giveUpBelow(seq)
+  }
+
+  /** How far it is in each topic. */
+  progress(): ForwarderProgress {
+    return this.#forwarder.progress()
+  }
+
+  /** What a part of the journal of messages holds of each topic. */
+  measure(query: SizesQuery): Promise<TopicSizes> {
+    return measureTopics(this.#messages, query)
   }
 
   async holdReceipts({ reader, from }: ReceiptsHold): Promise<void> {
@@ -229,12 +305,46 @@ export class Delivery {
 
   /** Ends; what is left stays in the journal. Idempotent. */
   async close(): Promise<void> {
+    const closing = this.#forwarder.close()
+    // After it knows that it is closing: what could not be read is no failure then.
+    this.#reading.abort(new Error('delivering is closing'))
     try {
-      await this.#forwarder.close()
+      await closing
     } finally {
       await Promise.all([this.#receipts.close(), this.#letterJournal.close(), this.#cursor.close()])
     }
   }
+}
+
+/** Opens the forwarder's cursor, and tells what is wrong with it. Whatever that is, no message is lost by it. */
+async function openCursor(
+  disk: Disk,
+  path: string,
+  { id, firstSeq }: JournalHandle,
+  receipts: Journal<Receipt>,
+  keys: KeyRing | null,
+  log: Log,
+): Promise<CursorFile> {
+  const initial = { seq: firstSeq, mark: receipts.nextSeq }
+  const cursor = await CursorFile.open(disk, path, id, initial, keys, receipts.id)
+  const { seq, mark, reach } = cursor.position
+  if (cursor.isNew && receipts.nextSeq > 1)
+    log.warn({}, 'the forwarder’s cursor is missing: all that the journal still holds is delivered again')
+  if (cursor.hasBadSlot) log.warn({ cursor: path }, badSlot)
+  if (cursor.isMarkForeign) {
+    log.error(
+      { receipts: receipts.id },
+      'the receipts are others than those that the forwarder’s cursor was written with: they are not believed, and what they may tell of is delivered again',
+    )
+    await cursor.write({ seq, mark: receipts.nextSeq, ...(reach !== undefined && { reach }) })
+  } else if (mark > receipts.nextSeq) {
+    log.error(
+      { fromReceipt: receipts.nextSeq, toReceipt: mark },
+      'the end of the receipts is missing: what they told of is delivered again',
+    )
+    await receipts.skipTo(mark)
+  }
+  return cursor
 }
 
 /** A dead letter is its message and some words about its death. */
@@ -245,13 +355,16 @@ function openJournal<T>(
   clock: Clock,
   log: Log,
   codec: RecordCodec<T>,
+  seqs: 'unique' | 'repeated',
   options: JournalOptions,
 ): Promise<Journal<T>> {
   const observer = {
     committed() {},
     failed: (error: unknown) => log.error({ directory: options.directory, error }, 'a write to disk failed'),
   }
-  return Journal.open(disk, clock, codec, observer, options)
+  const damage = damageLog(log, basename(options.directory))
+  const open = (): Promise<Journal<T>> => Journal.open(disk, clock, codec, observer, { ...options, damage })
+  return openSettingAside(open, disk, options.directory, seqs, clock, damage)
 }
 
 function summaryOf({ number, id, reason, detail, attempts, diedAt, message }: StoredDeadLetter): DeadLetterSummary {

@@ -1,8 +1,11 @@
-import { readFile } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { open, readFile } from 'node:fs/promises'
 import { isMainThread, workerData } from 'node:worker_threads'
 import packageJson from '../package.json' with { type: 'json' }
 import { messageOf } from './base/errors.ts'
 import type { Commands, LedgerArguments } from './cli/command-line.ts'
+import type { JournalTools } from './cli/journal-folder.ts'
 import type { LoadedForRun } from './config-process.ts'
 import { loadConfigArgument } from './config-process.ts'
 import type { LoadedConfig } from './config/load-config.ts'
@@ -23,6 +26,8 @@ import type { RecordingWorkerData } from './recording-thread.ts'
 /** sysexits.h: the configuration is wrong. */
 const exitUsage = 64
 const exitFailure = 1
+/** As shells have it for SIGINT. */
+const exitInterrupted = 130
 const entry = new URL(import.meta.url)
 const stopSignals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 /** How long the end waits for a reader to take the last lines of the log. */
@@ -47,6 +52,12 @@ async function runSidecar({ config, described, warnings }: LoadedForRun): Promis
     exitNow(exitCode, output.isHeldUp)
   }
   for (const warning of warnings) log.warn({}, warning)
+  keepOutOfCoreDumps(config)
+  if (isEncrypted(config) && !refuseCoreDumps())
+    log.warn(
+      {},
+      'core dumps are not turned off, and can not be from here: one could hold pieces of what is encrypted on disk; start Outrigger with “ulimit -c 0”',
+    )
   // Its state is on disk: an unexpected exception ends the process, and the next start goes on from there.
   process.on('uncaughtException', (error) => {
     log.error({ error }, 'an unexpected error; Outrigger ends')
@@ -106,6 +117,35 @@ function exitNow(exitCode: number, isHeldUp: boolean): never {
   if (isHeldUp && process.execve !== undefined)
     process.execve(process.execPath, [process.execPath, '--eval', `process.exit(${exitCode})`], {})
   process.exit(exitCode)
+}
+
+function isEncrypted({ encryption: { keys, keysFile } }: Config): boolean {
+  return keys !== undefined || keysFile !== undefined
+}
+
+/**
+ * With encryption, no crash may bring to disk what must not be there: neither messages nor keys. With this filter a core dump
+ * holds no memory (core(5)), of this process and of those that it starts; but registers, which are wide enough for a piece.
+ */
+function keepOutOfCoreDumps(config: Config): void {
+  if (process.platform !== 'linux' || !isEncrypted(config)) return
+  try {
+    writeFileSync('/proc/self/coredump_filter', '0')
+  } catch {
+    // Where there is none, `refuseCoreDumps` tells whether that matters.
+  }
+}
+
+/**
+ * Sees to it that there are no core dumps of this process. With a limit of 1 byte the kernel makes none, neither a file nor for
+ * a program that collects them (core(5)). Node can't set limits; util-linux can. Returns whether they are turned off.
+ */
+function refuseCoreDumps(): boolean {
+  if (process.platform !== 'linux') return false
+  const options = { stdio: 'ignore', timeout: 5000 } as const
+  if (spawnSync('prlimit', ['--pid', String(process.pid), '--core=1:1'], options).status === 0) return true
+  // With 0 there are no files; and programs that collect them are told of the limit.
+  return /^Max core file size +[01] /m.test(readFileSync('/proc/self/limits', 'utf8'))
 }
 
 /** What the command line runs. `run` gets here only in the process that loads its configuration. */
@@ -250,23 +290,31 @@ const commands: Commands = {
   async backup({ config: file }, directory) {
     const loaded = await load(file)
     if (loaded === null) return exitUsage
-    const [{ backUp, backupText }, { copyDatabase }, { nodeDisk }, { systemClock }, { configuredRecorders }] =
-      await Promise.all([
-        import('./cli/backup.ts'),
-        import('./embedded/database-copy.ts'),
-        import('./journal/node-disk.ts'),
-        import('./base/clock.ts'),
-        import('./recording.ts'),
-      ])
-    const { broker, ledger, journal } = loaded.config
+    const [
+      { backUp, backupText },
+      { copyDatabase },
+      { nodeDisk },
+      { systemClock },
+      { configuredRecorders },
+      { openKeyRing },
+    ] = await Promise.all([
+      import('./cli/backup.ts'),
+      import('./embedded/database-copy.ts'),
+      import('./journal/node-disk.ts'),
+      import('./base/clock.ts'),
+      import('./recording.ts'),
+      import('./security/configured-key-ring.ts'),
+    ])
+    const { broker, ledger, journal, encryption } = loaded.config
     const databases: string[] = []
     // What claims something before what it is claimed of.
     if (ledger.metadata === 'embedded' || ledger.log === 'embedded') databases.push('ledger.sqlite')
     if (broker === 'embedded') databases.push('broker.sqlite')
     const { version } = packageJson
     const recorders = configuredRecorders(loaded.config)
-    const source = { directory: journal.directory, recorders, databases, copyDatabase, version }
     return told(async () => {
+      const keys = openKeyRing(encryption, systemClock)
+      const source = { directory: journal.directory, recorders, databases, copyDatabase, version, keys }
       process.stdout.write(backupText(await backUp(nodeDisk, systemClock, source, directory)))
       return 0
     })
@@ -275,16 +323,100 @@ const commands: Commands = {
   async restore({ config: file }, directory) {
     const loaded = await load(file)
     if (loaded === null) return exitUsage
-    const [{ restore, restoredText }, { nodeDisk }, { systemClock }] = await Promise.all([
+    const [{ restore, restoredText }, { nodeDisk }, { systemClock }, { openKeyRing }] = await Promise.all([
       import('./cli/restore.ts'),
+      import('./journal/node-disk.ts'),
+      import('./base/clock.ts'),
+      import('./security/configured-key-ring.ts'),
+    ])
+    const { journal, encryption } = loaded.config
+    return told(async () => {
+      const keys = openKeyRing(encryption, systemClock)
+      process.stdout.write(restoredText(await restore(nodeDisk, systemClock, directory, journal.directory, keys)))
+      return 0
+    })
+  },
+
+  async generateKey({ id, to }) {
+    const [{ generateKey, newKey }, { nodeDisk }, { systemClock }] = await Promise.all([
+      import('./cli/keys-generate.ts'),
       import('./journal/node-disk.ts'),
       import('./base/clock.ts'),
     ])
     return told(async () => {
-      process.stdout.write(
-        restoredText(await restore(nodeDisk, systemClock, directory, loaded.config.journal.directory)),
-      )
+      await generateKey(nodeDisk, newKey(id, systemClock.now()), to, process.stdout)
       return 0
+    })
+  },
+
+  async rotateKeys(file, { id }) {
+    const [{ rotateKeys }, { newKey }, { systemClock }] = await Promise.all([
+      import('./cli/keys-rotate.ts'),
+      import('./cli/keys-generate.ts'),
+      import('./base/clock.ts'),
+    ])
+    return told(async () => {
+      await rotateKeys(file, newKey(id, systemClock.now()), process.stdout)
+      return 0
+    })
+  },
+
+  async listKeys({ config: file }, output) {
+    const loaded = await load(file)
+    if (loaded === null) return exitUsage
+    const [{ listKeys }, { nodeDisk }, { configuredKeys }] = await Promise.all([
+      import('./cli/keys-list.ts'),
+      import('./journal/node-disk.ts'),
+      import('./security/configured-key-ring.ts'),
+    ])
+    const { journal, encryption } = loaded.config
+    return told(() => listKeys(nodeDisk, journal.directory, configuredKeys(encryption), output, process.stdout))
+  },
+
+  async inspectJournal({ config: file }, { directory, json }) {
+    const { inspectJournal } = await import('./cli/journal-inspect.ts')
+    return withJournal(file, (tools, { journal }) =>
+      inspectJournal(tools, directory ?? journal.directory, { json }, process.stdout),
+    )
+  },
+
+  async verifyJournal({ config: file }, { directory, json }) {
+    const { verifyJournal } = await import('./cli/journal-verify.ts')
+    return withJournal(file, (tools, { journal }) =>
+      verifyJournal(tools, directory ?? journal.directory, { json }, process.stdout),
+    )
+  },
+
+  async exportJournal({ config: file }, { directory, ...options }) {
+    const [{ exportJournal }, { decodeDeadLetter }] = await Promise.all([
+      import('./cli/journal-export.ts'),
+      import('./forwarder/dead-letters.ts'),
+    ])
+    return withJournal(file, (tools, { journal }) =>
+      exportJournal(
+        tools,
+        directory ?? journal.directory,
+        options,
+        decodeDeadLetter,
+        process.stdout,
+        process.stderr,
+        stopSignal(),
+      ),
+    )
+  },
+
+  async repairJournal({ config: file }, { directory, ...options }) {
+    const { repairJournal } = await import('./cli/journal-repair.ts')
+    return withJournal(file, (tools, { journal }) =>
+      repairJournal(tools, directory ?? journal.directory, options, process.stdout),
+    )
+  },
+
+  async importJournal({ config: file }, { file: from, ...options }) {
+    const { importMessages } = await import('./cli/journal-import.ts')
+    return withJournal(file, async (tools, { journal }) => {
+      const input = from === '-' ? process.stdin : (await open(from)).createReadStream()
+      return importMessages(tools, journal, input, options, process.stdout, process.stderr)
     })
   },
 
@@ -306,6 +438,28 @@ const commands: Commands = {
       return backfillLedger(broker, ledger, compared, options, process.stdout, signal)
     })
   },
+}
+
+/** For commands that look into a journal's files. */
+async function withJournal(
+  file: string | undefined,
+  work: (tools: JournalTools, config: Config) => Promise<number>,
+): Promise<number> {
+  const loaded = await load(file)
+  if (loaded === null) return exitUsage
+  const [{ nodeDisk }, { systemClock }, { openKeyRing }, { journalExits }] = await Promise.all([
+    import('./journal/node-disk.ts'),
+    import('./base/clock.ts'),
+    import('./security/configured-key-ring.ts'),
+    import('./cli/journal-folder.ts'),
+  ])
+  try {
+    const keys = openKeyRing(loaded.config.encryption, systemClock)
+    return await work({ disk: nodeDisk, clock: systemClock, keys }, loaded.config)
+  } catch (error) {
+    tell(error)
+    return journalExits.failed
+  }
 }
 
 /** For commands that compare the ledger with the broker. */
@@ -333,8 +487,14 @@ async function withLedger(
   const { config } = loaded
   const log = makeLog('error', {}, process.stderr.fd)
   const stop = stopSignal()
-  return told(async () => {
-    const range = ledgerRange(asked, systemClock.now(), config.ledger.retention)
+  let range: ComparedRange
+  try {
+    range = ledgerRange(asked, systemClock.now(), config.ledger.retention)
+  } catch (error) {
+    tell(error)
+    return exitUsage
+  }
+  const exitCode = await told(async () => {
     const consumer = await openConsumer(config, systemClock, log)
     const metadata = await openMetadataStore(config, systemClock, log)
     const messageLog = await openMessageLog(config, systemClock, log)
@@ -343,7 +503,13 @@ async function withLedger(
     } finally {
       await Promise.all([consumer.close(), metadata?.close(), messageLog?.close()])
     }
-  })
+  }, stop)
+  // What a command that was interrupted has found says nothing.
+  return stop.aborted ? exitInterrupted : exitCode
+}
+
+function tell(error: unknown): void {
+  process.stderr.write(`${[messageOf(error), hintOf(error)].filter(Boolean).join('\n')}\n`)
 }
 
 /** Aborts at the first SIGINT or SIGTERM; a second one ends the process as any. */
@@ -353,12 +519,13 @@ function stopSignal(): AbortSignal {
   return stop.signal
 }
 
-/** The exit code of a command whose failure is explained. */
-async function told(work: () => Promise<number>): Promise<number> {
+/** The exit code of a command whose failure is explained; one that somebody has stopped has none. */
+async function told(work: () => Promise<number>, stop?: AbortSignal): Promise<number> {
   try {
     return await work()
   } catch (error) {
-    process.stderr.write(`${[messageOf(error), hintOf(error)].filter(Boolean).join('\n')}\n`)
+    if (stop?.aborted) process.stderr.write('Interrupted.\n')
+    else tell(error)
     return exitFailure
   }
 }
@@ -370,7 +537,9 @@ async function load(file: string | undefined): Promise<LoadedConfig | null> {
     import('./config/config-error.ts'),
   ])
   try {
-    return await loadConfig({ file, env: process.env, readFile: readText })
+    const loaded = await loadConfig({ file, env: process.env, readFile: readText })
+    keepOutOfCoreDumps(loaded.config)
+    return loaded
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     process.stderr.write(`${error.message}\n`)
@@ -415,8 +584,9 @@ async function runThread(data: DeliveryWorkerData | RecordingWorkerData): Promis
 async function commandLine(args: readonly string[]): Promise<void> {
   // A reader of a pipe that has seen enough (`outrigger tail … | head`) is no failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error
-    process.exit(0)
+    if (error.code === 'EPIPE') process.exit(0)
+    process.stderr.write(`Nothing more can be written to the standard output: ${error.message}\n`)
+    process.exit(exitFailure)
   })
   const { runCommandLine } = await import('./cli/command-line.ts')
   process.exitCode = await runCommandLine(args, packageJson.version, commands, process.stdout, process.stderr)

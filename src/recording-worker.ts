@@ -3,6 +3,7 @@ import type { Log } from './base/log.ts'
 import { concealSecrets } from './base/secret.ts'
 import type { Config } from './config/schema.ts'
 import type { Disk } from './journal/disk.ts'
+import { ReserveDisk } from './journal/reserve-disk.ts'
 import type { RecordingCalls, RecordingWorkerData } from './recording-thread.ts'
 import { Recording } from './recording.ts'
 import { servePart } from './worker-thread.ts'
@@ -10,7 +11,8 @@ import { servePart } from './worker-thread.ts'
 /** The inside of the recording thread. Resolves when it was told to close; rejects when recording can't start, or can't go on. */
 export async function runRecording(data: RecordingWorkerData, disk: Disk, clock: Clock, log: Log): Promise<void> {
   const config = concealSecrets<Config>(data.config)
-  const starting = Recording.start(config, data.journal, data.delivery, disk, clock, log, (position) =>
+  const ownDisk = new ReserveDisk(disk, data.reserve, 'everything')
+  const starting = Recording.start(config, data.journal, data.delivery, ownDisk, clock, log, (position) =>
     data.events.postMessage(position),
   )
   await servePart<Recording, RecordingCalls>(data, starting, {

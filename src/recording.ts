@@ -1,22 +1,27 @@
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { RecorderCountsData } from './admin/recorder-counts.ts'
 import { RecorderCounts } from './admin/recorder-counts.ts'
 import type { Clock } from './base/clock.ts'
 import { messageOf } from './base/errors.ts'
 import type { Log } from './base/log.ts'
-import type { ReadableJournal } from './base/record-reader.ts'
+import type { ReadableJournal, RecordReader } from './base/record-reader.ts'
 import { withTimeout } from './base/resilience.ts'
 import type { Config } from './config/schema.ts'
 import type { DeliveryStart, JournalHandle } from './delivery.ts'
-import { CursorFile } from './journal/cursor-file.ts'
+import { CursorFile, badSlot } from './journal/cursor-file.ts'
+import { damageLog } from './journal/damage-log.ts'
 import type { Disk } from './journal/disk.ts'
 import { Journal } from './journal/journal.ts'
 import { JournalEnd } from './journal/journal-end.ts'
 import { JournalReader } from './journal/journal-reader.ts'
+import type { KeyRing } from './journal/key-ring.ts'
+import { PatientReader, readFailed } from './journal/patient-reader.ts'
+import { Quarantine } from './journal/quarantine.ts'
+import { openSettingAside } from './journal/set-aside.ts'
 import { openMessageLog, openMetadataStore } from './ledgers.ts'
 import type { GiveUpRequest } from './recorder/backlog-limit.ts'
 import { exceptionCodec, LedgerExceptions } from './recorder/ledger-exceptions.ts'
-import type { NumberedException } from './recorder/ledger-exceptions.ts'
+import type { LedgerException, NumberedException } from './recorder/ledger-exceptions.ts'
 import { logEntry, logEntryBytes } from './recorder/log-entry.ts'
 import type { LogEntry, MessageLog } from './recorder/message-log.ts'
 import { metadataRow, metadataRowBytes } from './recorder/metadata-row.ts'
@@ -27,6 +32,7 @@ import { Recorder } from './recorder/recorder.ts'
 import { StoreError } from './recorder/store-error.ts'
 import type { StoreName } from './recorder/store-name.ts'
 import { storeNames } from './recorder/store-name.ts'
+import { openKeyRing } from './security/configured-key-ring.ts'
 
 /** The recorders that the configuration asks for. */
 export function configuredRecorders({ ledger }: Config): StoreName[] {
@@ -72,6 +78,7 @@ interface Surroundings {
   readonly disk: Disk
   readonly clock: Clock
   readonly log: Log
+  readonly keys: KeyRing | null
   readonly messages: ReadableJournal
   /** With where they began and ended at the start. */
   readonly receipts: ReadableJournal & { readonly firstSeq: number; readonly endSeq: number }
@@ -91,6 +98,8 @@ export class Recording {
   readonly #parts: readonly Part[]
   readonly #metadata: MetadataStore | null
   readonly #log: MessageLog | null
+  /** Ends waiting for a disk that can't be read. */
+  readonly #reading: AbortController
   /** Never resolves; rejects when recording can't go on. */
   readonly failed: Promise<never>
 
@@ -99,11 +108,13 @@ export class Recording {
     parts: readonly Part[],
     metadata: MetadataStore | null,
     messageLog: MessageLog | null,
+    reading: AbortController,
   ) {
     this.#config = config
     this.#parts = parts
     this.#metadata = metadata
     this.#log = messageLog
+    this.#reading = reading
     this.failed = Promise.race(parts.map(({ recorder }) => recorder.failed))
     this.failed.catch(() => {}) // whoever composes it listens
   }
@@ -118,13 +129,28 @@ export class Recording {
     log: Log,
     moved: (position: RecorderMoved) => void,
   ): Promise<Recording> {
-    const readableReceipts = readable(disk, receipts)
+    const keys = openKeyRing(config.encryption, clock)
+    const reading = new AbortController()
+    const readable = (journal: JournalHandle): ReadableJournal => {
+      const end = new JournalEnd(journal.end)
+      const quarantine = new Quarantine(disk, journal.directory, clock, damageLog(log, basename(journal.directory)))
+      const reader = (fromSeq: number): RecordReader =>
+        new PatientReader(
+          new JournalReader(disk, journal.directory, end, fromSeq, keys, quarantine),
+          clock,
+          reading.signal,
+          (error) => log.error({ error }, readFailed),
+        )
+      return { id: journal.id, end, reader }
+    }
+    const readableReceipts = readable(receipts)
     const surroundings: Surroundings = {
       config,
       disk,
       clock,
       log,
-      messages: readable(disk, messages),
+      keys,
+      messages: readable(messages),
       receipts: { ...readableReceipts, firstSeq: receipts.firstSeq, endSeq: readableReceipts.end.nextSeq },
       forwarderPosition: position,
       finishedSeq,
@@ -136,7 +162,7 @@ export class Recording {
     if (metadata !== null) parts.push(await openPart('metadata', metadataTarget(metadata, messages.id, clock), surroundings)) // prettier-ignore
     if (messageLog !== null) parts.push(await openPart('log', logTarget(messageLog, messages.id, clock), surroundings))
     for (const { recorder } of parts) recorder.start()
-    return new Recording(config, parts, metadata, messageLog)
+    return new Recording(config, parts, metadata, messageLog, reading)
   }
 
   /** Where each recorder stood at the start. */
@@ -196,34 +222,45 @@ export class Recording {
 
   /** Ends; what is left stays in the journals. Idempotent. */
   async close(): Promise<void> {
-    await Promise.all(this.#parts.map((part) => part.close()))
+    const closing = Promise.all(this.#parts.map((part) => part.close()))
+    // After they know that they are closing: what could not be read is no failure then.
+    this.#reading.abort(new Error('recording is closing'))
+    await closing
   }
 }
 
 async function openPart<Row>(name: StoreName, target: RecordTarget<Row>, around: Surroundings): Promise<Part> {
-  const { config, disk, clock, log, messages, receipts, forwarderPosition } = around
+  const { config, disk, clock, log, keys, messages, receipts, forwarderPosition } = around
   const directory = join(config.journal.directory, 'ledger')
-  const exceptionJournal = await Journal.open(
-    disk,
-    clock,
-    exceptionCodec,
-    { committed() {}, failed: (error) => log.error({ store: name, error }, 'a write to disk failed') },
-    {
-      directory: join(directory, `${name}-exceptions`),
-      bytesMax: exceptionBytesMax,
-      segmentBytes: exceptionSegmentBytes,
-    },
-  )
+  const exceptionDirectory = join(directory, `${name}-exceptions`)
+  const damage = damageLog(log, `ledger/${name}-exceptions`)
+  const openExceptions = (): Promise<Journal<LedgerException>> =>
+    Journal.open(
+      disk,
+      clock,
+      exceptionCodec,
+      { committed() {}, failed: (error) => log.error({ store: name, error }, 'a write to disk failed') },
+      {
+        directory: exceptionDirectory,
+        bytesMax: exceptionBytesMax,
+        segmentBytes: exceptionSegmentBytes,
+        keys,
+        damage,
+      },
+    )
+  const exceptionJournal = await openSettingAside(openExceptions, disk, exceptionDirectory, 'repeated', clock, damage)
   const exceptions = new LedgerExceptions(exceptionJournal, (count) =>
     log.error({ store: name, count }, 'too many gaps and refused messages are noted: the oldest notes were dropped'),
   )
-  const cursor = await CursorFile.open(disk, join(directory, `${name}.cursor`), messages.id, forwarderPosition)
+  const cursorPath = join(directory, `${name}.cursor`)
+  const cursor = await CursorFile.open(disk, cursorPath, messages.id, forwarderPosition, keys, receipts.id)
+  if (cursor.hasBadSlot) log.warn({ store: name, cursor: cursorPath }, badSlot)
   const { mark, seq } = cursor.position
-  if (mark < receipts.firstSeq || mark > receipts.endSeq) {
+  if (mark < receipts.firstSeq || mark > receipts.endSeq || cursor.isMarkForeign) {
     // While this store was not configured, nobody kept the receipts for it.
     const gap = { kind: 'gap', at: clock.now(), cause: 'off', fromSeq: seq, toSeq: around.finishedSeq } as const
     if (gap.toSeq > gap.fromSeq) {
-      await exceptions.add([{ ...gap, messages: null, ranges: [], deadSeqs: [] }])
+      await exceptions.add([{ ...gap, messages: null, ranges: [], deadSeqs: [], lostSeqs: [] }])
       const { fromSeq, toSeq } = gap
       log.warn({ store: name, fromSeq, toSeq }, 'the ledger was off; it goes on from here, and the gap is noted')
     }
@@ -277,6 +314,12 @@ function observerOf(
       counts.gaveUp(messages)
       log.error({ store, messages }, 'messages are missing in the ledger; the gap is noted')
     },
+    cursorFailed: (error) => log.error({ store, error }, 'how far the ledger is can not be written; it is tried again'),
+    receiptsLost: (fromSeq, toSeq) =>
+      log.error(
+        { store, fromSeq, toSeq },
+        'receipts are lost: some of these messages may be missing in the ledger; the gap is noted',
+      ),
     migrated: ({ version, title }) => log.info({ store, version, title }, 'the schema of the ledger was brought on'),
     breakerChanged(state) {
       if (state === 'open') log.warn({ store }, 'the ledger is away; it is asked again and again')
@@ -310,11 +353,6 @@ function logTarget(store: MessageLog, journalId: string, clock: Clock): RecordTa
     maintain: (signal) => store.maintain(clock.now(), signal),
     close: () => store.close(),
   }
-}
-
-function readable(disk: Disk, { id, directory, end: shared }: JournalHandle): ReadableJournal {
-  const end = new JournalEnd(shared)
-  return { id, end, reader: (fromSeq) => new JournalReader(disk, directory, end, fromSeq) }
 }
 
 async function answerOf<T>(look: (signal: AbortSignal) => Promise<T>): Promise<LedgerAnswer<T>> {

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { AdminSource } from './admin/admin-api.ts'
 import { adminApi } from './admin/admin-api.ts'
 import { DeliveryMetrics } from './admin/delivery-metrics.ts'
+import { GuardMetrics } from './admin/guard-metrics.ts'
 import { IntakeMetrics } from './admin/intake-metrics.ts'
 import type { LedgerView } from './admin/ledger-api.ts'
 import { RecorderMetrics } from './admin/recorder-metrics.ts'
@@ -22,14 +23,20 @@ import type { IntakeObserver } from './intake/ports.ts'
 import { DirectoryLock } from './journal/directory-lock.ts'
 import type { Disk } from './journal/disk.ts'
 import { Journal } from './journal/journal.ts'
+import type { KeyRing } from './journal/key-ring.ts'
+import { requireKeys } from './journal/key-usage.ts'
+import { JournalGuard } from './journal-guard.ts'
 import { messageCodec } from './message/message-codec.ts'
 import type { MessageFate } from './message/message-fate.ts'
 import type { MessagePosition } from './message/message-id.ts'
 import type { Message } from './message/message.ts'
 import { BacklogLimit } from './recorder/backlog-limit.ts'
+import type { RecordingThreadObserver } from './recording-thread.ts'
 import { RecordingThread, ledgerUnavailable } from './recording-thread.ts'
 import type { RecorderMoved } from './recording.ts'
 import { configuredRecorders } from './recording.ts'
+import type { KeyRingObserver } from './security/configured-key-ring.ts'
+import { openKeyRing } from './security/configured-key-ring.ts'
 
 export interface SidecarOptions {
   /** The program's main module, which the delivering thread runs too. */
@@ -81,6 +88,7 @@ export class Sidecar {
   readonly #metrics: IntakeMetrics
   readonly #deliveryMetrics = new DeliveryMetrics()
   readonly #recorderMetrics = new RecorderMetrics()
+  readonly #guardMetrics = new GuardMetrics()
   readonly #startedAt: number
   readonly #closers: (() => Promise<void> | void)[] = []
   #recording: RecordingThread | null = null
@@ -182,8 +190,14 @@ export class Sidecar {
     const lock = DirectoryLock.take(directory)
     this.#closers.push(() => lock.release())
 
-    const journal = await this.#openJournal()
+    const keys = openKeyRing(this.#config.encryption, this.#clock, this.#keyRingObserver())
+    if (keys !== null) await requireKeys(this.#disk, directory, keys)
+    const guard = await JournalGuard.open(this.#config, this.#disk, this.#clock, this.#log)
+    const journal = await this.#openJournal(guard, keys)
     this.#closers.push(() => journal.close())
+    guard.attach(journal)
+    this.#closers.push(() => guard.close())
+    const openedAt = journal.nextSeq
     // Before anything is released: whoever records may not have read it yet.
     const recorders = configuredRecorders(this.#config)
     for (const recorder of recorders) await journal.hold(recorder, 0)
@@ -191,18 +205,18 @@ export class Sidecar {
     const { id, firstSeq, end } = journal
     const handle: JournalHandle = { id, firstSeq, directory: journal.directory, end: end.shared }
     const { entry, output } = this.#options
-    const passed = (seq: number): void => this.#passed(journal, seq)
-    const delivery = new DeliveryThread(entry, this.#config, handle, recorders, passed, output)
+    const passed = (seq: number): void => this.#passed(guard, seq)
+    const delivery = new DeliveryThread(entry, this.#config, handle, recorders, guard.reserve, passed, output)
     this.#closers.push(() => this.#drain(delivery))
     delivery.failed.catch((error: unknown) => this.#fail(error))
 
     const fates = { find: (position: MessagePosition) => this.#find(journal, delivery, position) }
-    const intake = new Intake(journal, fates, this.#clock, this.#observer(), this.#config.publish)
+    const intake = new Intake(guard, fates, this.#clock, this.#observer(), this.#config.publish)
     this.#closers.push(() => this.#closeIntake(intake))
 
     const admin = new HttpListener(
       this.#config.admin.listen,
-      adminApi(this.#adminSource(journal, delivery, intake), (error) =>
+      adminApi(this.#adminSource(journal, guard, delivery, intake), (error) =>
         this.#log.error({ error }, 'an operator’s request failed'),
       ),
       this.#clock,
@@ -214,36 +228,55 @@ export class Sidecar {
     this.#admin = admin
 
     const started = await delivery.started()
-    await this.#skipLost(journal, started.finishedSeq)
+    await this.#skipLost(journal, Math.max(started.finishedSeq, started.reach))
+    guard.start(delivery, (seq) => this.#giveUpBelow(delivery, seq), started.position.seq, openedAt)
     await intake.start()
     this.#intake = intake
 
     if (recorders.length === 0) return
-    const moved = (position: RecorderMoved): void => this.#recorderMoved(journal, delivery, position)
-    const recording = new RecordingThread(entry, this.#config, handle, started, moved, output)
+    const observer: RecordingThreadObserver = {
+      moved: (position) => this.#recorderMoved(journal, delivery, position),
+      restarting: (error, delayMs) =>
+        this.#log.error({ error, retryInMs: Math.round(delayMs) }, 'recording has failed; it begins anew'),
+    }
+    const recording = new RecordingThread(
+      entry,
+      this.#config,
+      handle,
+      started,
+      guard.reserve,
+      observer,
+      this.#clock,
+      output,
+    )
     this.#recording = recording
-    recording.failed.catch((error: unknown) => this.#fail(error))
-    for (const position of await recording.started()) moved(position)
+    await recording.started()
     this.#watchBacklog(journal, recording)
   }
 
   /**
-   * A journal that ends before what was delivered from it has lost its end (a disk that forgets what it has synced, a copy from
+   * A journal that ends before what was delivered from it, or before what it held, has lost its end (a disk that forgets what it has synced, a copy from
    * before). No seq is given twice all the same: ids would lead to another message, and new messages pass for delivered.
    */
-  async #skipLost(journal: Journal<Message>, finishedSeq: number): Promise<void> {
+  async #skipLost(journal: Journal<Message>, knownSeq: number): Promise<void> {
     const fromSeq = journal.nextSeq
-    if (finishedSeq <= fromSeq) return
+    if (knownSeq <= fromSeq) return
     this.#log.error(
-      { fromSeq, toSeq: finishedSeq },
+      { fromSeq, toSeq: knownSeq },
       'the end of the journal is missing: what was not delivered of these messages is lost',
     )
-    await journal.skipTo(finishedSeq)
+    await journal.skipTo(knownSeq, true)
   }
 
   /** Below `seq` everything is finished; what recorders don't hold may go. */
-  #passed(journal: Journal<Message>, seq: number): void {
-    journal.release(seq).catch((error: unknown) => this.#log.error({ error }, drainedButNotDeleted))
+  #passed(guard: JournalGuard, seq: number): void {
+    guard.release(seq).catch((error: unknown) => this.#log.error({ error }, drainedButNotDeleted))
+  }
+
+  /** Gives up the oldest messages: those who deliver, and those who record and need the journal for it. */
+  async #giveUpBelow(delivery: DeliveryThread, seq: number): Promise<void> {
+    await delivery.giveUpBelow(seq)
+    await this.#recording?.giveUpBelow({ seq, isUrgent: true })
   }
 
   /** Looks now and then whether the ledger holds more of the journal than it may. */
@@ -293,21 +326,39 @@ export class Sidecar {
     }
   }
 
-  #openJournal(): Promise<Journal<Message>> {
+  #openJournal(guard: JournalGuard, keys: KeyRing | null): Promise<Journal<Message>> {
     const { directory, bytesMax, segmentBytes } = this.#config.journal
     return Journal.open(
-      this.#disk,
+      guard.disk,
       this.#clock,
       messageCodec,
       {
-        committed: (messages, _bytes, durationMs) => this.#metrics.synced(messages, durationMs),
+        committed: (messages, _bytes, durationMs) => {
+          this.#metrics.synced(messages, durationMs)
+          guard.grew()
+        },
         failed: (error) => {
           this.#metrics.journalFailed()
+          guard.failed(error)
           this.#log.error({ error }, 'a write to the journal failed')
         },
       },
-      { directory: join(directory, 'journal'), bytesMax, segmentBytes },
+      {
+        directory: join(directory, 'journal'),
+        bytesMax,
+        segmentBytes,
+        keys,
+      },
+      guard.tally,
     )
+  }
+
+  #keyRingObserver(): KeyRingObserver {
+    return {
+      rotated: (key) => this.#log.info({ key }, 'new files are encrypted under another key from now on'),
+      unreadable: (error) =>
+        this.#log.warn({ error }, 'the file of keys can not be read again: the keys that were in it are used further'),
+    }
   }
 
   #observer(): IntakeObserver {
@@ -321,7 +372,7 @@ export class Sidecar {
     }
   }
 
-  #adminSource(journal: Journal<Message>, delivery: DeliveryThread, intake: Intake): AdminSource {
+  #adminSource(journal: Journal<Message>, guard: JournalGuard, delivery: DeliveryThread, intake: Intake): AdminSource {
     const config = this.#config
     const pulses = {
       delivering: new Pulse(() => delivery.ping(), this.#clock),
@@ -349,6 +400,7 @@ export class Sidecar {
         const ledger = (await this.#recording?.status(status.pendingReceipts)) ?? null
         const now = this.#clock.now()
         const texts = [
+          this.#guardMetrics.text(guard.status()),
           this.#deliveryMetrics.text(status, counts, now),
           this.#recorderMetrics.text(ledger, journal.heldBytes, now),
         ]
@@ -370,6 +422,7 @@ export class Sidecar {
             bytesMax: config.journal.bytesMax,
             heldForLedgerBytes: heldBytes,
             failure: journal.failure && messageOf(journal.failure),
+            ...guard.status(),
           },
           delivery: status,
           ledger: (await this.#recording?.status(status.pendingReceipts)) ?? null,

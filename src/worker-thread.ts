@@ -19,7 +19,7 @@ export interface ThreadPorts {
 export type ThreadCalls = Calls & { close: (nothing: null) => Promise<void> }
 
 /** A thread of Outrigger is gone, or could not start: the message and the hint are those of what happened in it. */
-class ThreadEndedError extends OutriggerError {
+export class ThreadEndedError extends OutriggerError {
   override readonly name = 'ThreadEndedError'
   override readonly code = 'thread_ended'
 }

@@ -10,7 +10,7 @@ const ports = ['forwarder/broker.ts', 'subscriptions/consumer.ts']
 const ledgerPorts = ['metadata-store', 'message-log', 'ledger-schema', 'store-error', 'store-name'].map(
   (name) => `recorder/${name}.ts`,
 )
-const everyFolder = ['base', 'message', 'http', 'intake', 'journal', 'forwarder', 'recorder', 'subscriptions', 'kafka', 'mysql', 'cassandra', 'embedded', 'admin', 'config'] // prettier-ignore
+const everyFolder = ['base', 'message', 'http', 'intake', 'journal', 'forwarder', 'recorder', 'subscriptions', 'kafka', 'mysql', 'cassandra', 'embedded', 'admin', 'config', 'security'] // prettier-ignore
 
 /**
  * Who may import whom: a folder of `src/`, or a file directly in it, to the folders and files that it may use. A folder
@@ -20,7 +20,8 @@ const allowedEdges: Readonly<Record<string, readonly string[]>> = {
   base: [],
   message: ['base'],
   http: ['base'],
-  config: ['base'],
+  config: ['base', 'security'],
+  security: ['base', 'journal/key-ring.ts'],
   intake: ['base', 'message', 'http'],
   journal: ['base', 'message'],
   forwarder: ['base', 'message'],
@@ -31,7 +32,7 @@ const allowedEdges: Readonly<Record<string, readonly string[]>> = {
   cassandra: ['base', 'message', ...ledgerPorts],
   embedded: ['base', 'message', ...ports, ...ledgerPorts],
   admin: ['base', 'message', 'http', ...ledgerPorts, 'recorder/ledger-exceptions.ts'],
-  cli: ['base', 'message', 'config', 'journal', 'recorder', ...ports],
+  cli: ['base', 'message', 'config', 'journal', 'security', 'recorder', ...ports],
   'adapters.ts': everyFolder,
   'ledgers.ts': everyFolder,
   'config-process.ts': ['base', 'config'],
@@ -42,7 +43,15 @@ const allowedEdges: Readonly<Record<string, readonly string[]>> = {
   'recording.ts': [...everyFolder, 'delivery.ts', 'ledgers.ts'],
   'recording-thread.ts': [...everyFolder, 'delivery.ts', 'recording.ts', 'worker-thread.ts'],
   'recording-worker.ts': [...everyFolder, 'recording.ts', 'recording-thread.ts', 'worker-thread.ts'],
-  'sidecar.ts': [...everyFolder, 'delivery.ts', 'delivery-thread.ts', 'recording.ts', 'recording-thread.ts'],
+  'journal-guard.ts': everyFolder,
+  'sidecar.ts': [
+    ...everyFolder,
+    'journal-guard.ts',
+    'delivery.ts',
+    'delivery-thread.ts',
+    'recording.ts',
+    'recording-thread.ts',
+  ],
   'main.ts': [
     ...everyFolder,
     'cli',

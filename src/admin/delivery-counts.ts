@@ -1,3 +1,5 @@
+import type { LossReason } from '../message/receipt.ts'
+
 /** Topics beyond this many share one name, so that publishers can't make the metrics grow without bound. */
 const topicsMax = 1000
 const otherTopics = '(other)'
@@ -16,6 +18,8 @@ export interface DeliveryCountsData {
   /** From accepting the oldest message of a batch to its acknowledgement: batches by bucket, and their sum. */
   readonly seconds: { readonly buckets: readonly number[]; readonly sum: number }
   readonly receiptFailures: number
+  /** Messages that are lost, by reason. */
+  readonly lost: Readonly<Record<LossReason, number>>
 }
 
 /** Counts in the delivering thread, where a metrics library would cost memory a second time. */
@@ -27,6 +31,7 @@ export class DeliveryCounts {
   readonly #topics = new Set<string>()
   #secondsSum = 0
   #receiptFailures = 0
+  readonly #lost: Record<LossReason, number> = { corrupt: 0, missing: 0, dropped: 0 }
 
   get data(): DeliveryCountsData {
     return {
@@ -35,6 +40,7 @@ export class DeliveryCounts {
       dead: this.#dead,
       seconds: { buckets: this.#buckets, sum: this.#secondsSum },
       receiptFailures: this.#receiptFailures,
+      lost: this.#lost,
     }
   }
 
@@ -52,6 +58,10 @@ export class DeliveryCounts {
 
   died(topic: string, reason: string): void {
     addUnder(this.#dead, this.#nameOf(topic), reason)
+  }
+
+  lost(reason: LossReason, messages: number): void {
+    this.#lost[reason] += messages
   }
 
   receiptsFailed(): void {

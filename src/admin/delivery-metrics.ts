@@ -26,6 +26,11 @@ export class DeliveryMetrics {
     'Failed writes of receipts; they are tried again.',
     [],
   )
+  readonly #lost = this.#counter(
+    'outrigger_messages_lost_total',
+    'Messages that will not be delivered, by reason: their file is corrupt or missing, or they were dropped because the journal was full.',
+    ['reason'],
+  )
   readonly #backlog = this.#gauge(
     'outrigger_backlog_messages',
     'Messages from the oldest that is not finished to the newest accepted.',
@@ -48,6 +53,15 @@ export class DeliveryMetrics {
     'State of the circuit breaker in front of the broker: 0 closed, 1 half-open, 2 open.',
     ['breaker'],
   )
+  readonly #damaged = this.#counter(
+    'outrigger_journal_damaged_total',
+    'Damaged places that were found in files of journals, as long as their reports are in quarantine/.',
+    [],
+  )
+  readonly #quarantine = this.#gauge(
+    'outrigger_quarantine_bytes',
+    'Bytes of damaged files that are kept, and of the reports about them.',
+  )
   readonly #deadLetters = this.#gauge('outrigger_dead_letters', 'Dead letters that are kept.')
   readonly #disk = this.#gauge('outrigger_delivery_disk_bytes', 'Bytes on disk of receipts and of dead letters.', [
     'kind',
@@ -62,6 +76,9 @@ export class DeliveryMetrics {
     this.#lanes.set({ state: 'busy' }, status.busyLanes)
     this.#lanes.set({ state: 'failing' }, status.failingLanes)
     this.#breaker.set({ breaker: 'broker' }, { closed: 0, 'half-open': 1, open: 2 }[status.breaker])
+    this.#damaged.reset()
+    this.#damaged.inc(status.quarantine.damages)
+    this.#quarantine.set(status.quarantine.bytes)
     this.#deadLetters.set(status.deadLetters)
     this.#disk.set({ kind: 'receipts' }, status.receiptBytes)
     this.#disk.set({ kind: 'dead-letters' }, status.deadLetterBytes)
@@ -70,13 +87,14 @@ export class DeliveryMetrics {
 
   /** The counts are totals already, so each counter starts anew from them. */
   #count(counts: DeliveryCountsData): void {
-    for (const counter of [this.#delivered, this.#retried, this.#dead, this.#receiptFailures]) counter.reset()
+    for (const counter of [this.#delivered, this.#retried, this.#dead, this.#receiptFailures, this.#lost]) counter.reset() // prettier-ignore
     for (const [topic, messages] of counts.delivered) this.#delivered.inc({ topic }, messages)
     for (const [topic, reasons] of counts.retried)
       for (const [reason, batches] of reasons) this.#retried.inc({ topic, reason }, batches)
     for (const [topic, reasons] of counts.dead)
       for (const [reason, messages] of reasons) this.#dead.inc({ topic, reason }, messages)
     this.#receiptFailures.inc(counts.receiptFailures)
+    for (const [reason, messages] of Object.entries(counts.lost)) this.#lost.inc({ reason }, messages)
   }
 
   #counter(name: string, help: string, labelNames: string[]): Counter {

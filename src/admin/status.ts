@@ -1,4 +1,5 @@
 import type { DeliveryCountsData } from './delivery-counts.ts'
+import type { LossReason } from '../message/receipt.ts'
 import type { RecorderCountsData } from './recorder-counts.ts'
 
 /** What the delivering half tells the operator's side. Times are milliseconds since the epoch. */
@@ -13,6 +14,16 @@ export interface DeliveryStatus {
   readonly deadLetters: number
   readonly deadLetterBytes: number
   readonly receiptBytes: number
+  /** Since the start, by reason. */
+  readonly lostMessages: Readonly<Record<LossReason, number>>
+  /** What is damaged in any journal, as long as its reports are there. */
+  readonly quarantine: {
+    readonly reports: number
+    /** Places that are damaged. */
+    readonly damages: number
+    /** Of the reports, and of the files that are kept. */
+    readonly bytes: number
+  }
   /** The topics that have messages to deliver; at most 100 of them, those in trouble first. */
   readonly lanes: readonly {
     readonly topic: string
@@ -57,6 +68,8 @@ export interface DeliveryView {
 
 /** What the recording half tells the operator's side. */
 export interface LedgerStatus {
+  /** Why nothing is recorded at all now, or null: the recording half has failed, and begins anew. */
+  readonly failure: string | null
   readonly recorders: readonly RecorderView[]
 }
 

@@ -26,17 +26,41 @@ export function codeOf(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined
 }
 
+/** Whether an operation failed because of the disk, and no bug: it may work another time. */
+export function isDiskFailure(error: unknown): boolean {
+  const code = codeOf(error)
+  return code === 'short_write' || (code !== undefined && /^E[A-Z0-9]+$/.test(code))
+}
+
+/** Whether an operation failed because the disk is full, or the user's share of it. A short write has no other cause. */
+export function isSpaceExhausted(error: unknown): boolean {
+  const code = codeOf(error)
+  return code === 'ENOSPC' || code === 'EDQUOT' || code === 'short_write'
+}
+
+/** Why nothing can be kept, or told, right now. */
+export type UnavailableCode =
+  | 'journal_full'
+  | 'journal_nearly_full'
+  | 'journal_failed'
+  | 'disk_full'
+  | 'backlog_too_old'
+  | 'topic_share_full'
+  | 'overloaded'
+  | 'draining'
+  | 'ledger_unavailable'
+
 /**
  * Outrigger can't keep a message right now, and nothing was kept; or it can't tell what became of one. Whoever asked may
  * try again after `retryAfterSeconds`.
  */
 export class UnavailableError extends OutriggerError {
   override readonly name = 'UnavailableError'
-  override readonly code: 'journal_full' | 'journal_failed' | 'overloaded' | 'draining' | 'ledger_unavailable'
+  override readonly code: UnavailableCode
   readonly retryAfterSeconds: number
 
   constructor(
-    code: UnavailableError['code'],
+    code: UnavailableCode,
     message: string,
     options: { retryAfterSeconds: number; cause?: unknown; hint?: string },
   ) {

@@ -4,6 +4,11 @@ export interface RecordBlock {
   readonly count: number
   /** Milliseconds since the epoch. */
   readonly writtenAt: number
+  /**
+   * Not null when it only stands for records that are not there: what was written can't be read (`corrupt`), or its file is
+   * `missing`; or the writer has `skipped` their seqs, which others may have had before.
+   */
+  readonly lost: { readonly reason: 'corrupt' | 'missing' | 'skipped' } | null
   /** Calls `visit` for every record that is not lost; the bytes are valid only until the reader reads on. */
   forEach(visit: (seq: number, bytes: Buffer, start: number, end: number) => void): void
 }

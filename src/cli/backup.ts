@@ -1,10 +1,11 @@
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { codeOf } from '../base/errors.ts'
 import { CursorFile } from '../journal/cursor-file.ts'
 import type { CursorPosition } from '../journal/cursor-file.ts'
 import type { Disk } from '../journal/disk.ts'
 import type { CopiedJournal } from '../journal/journal-copy.ts'
+import type { KeyRing } from '../journal/key-ring.ts'
 import { JournalCopy } from '../journal/journal-copy.ts'
 import type { BackedUpFile, BackupManifest } from './backup-manifest.ts'
 import { BackupError, crcText, measure, writeManifest } from './backup-manifest.ts'
@@ -40,6 +41,8 @@ export interface BackupSource {
   readonly copyDatabase: (from: string, to: string) => Promise<boolean>
   /** Outrigger's version. */
   readonly version: string
+  /** What the cursors are encrypted with; nothing else is decrypted. Default null: they are not. */
+  readonly keys?: KeyRing | null
 }
 
 /** So often cursors, receipts and journal are taken; under any load that the disk can bear, two or three do. */
@@ -57,6 +60,10 @@ export async function backUp(disk: Disk, clock: Clock, source: BackupSource, tar
   if ((await namesIn(disk, join(directory, 'journal'))).length === 0)
     throw new BackupError(`there is no journal in ${directory}`, {
       hint: 'Use the configuration of the sidecar, and its working directory when journal.directory is relative.',
+    })
+  if (!relative(directory, target).startsWith('..'))
+    throw new BackupError(`${target} lies in what is to be backed up, ${directory}`, {
+      hint: 'Give it a folder elsewhere, on another disk if there is one.',
     })
   await disk.makeDirectory(target)
   if ((await disk.list(target)).length > 0)
@@ -89,7 +96,7 @@ const forwarderCursor = 'forwarder.cursor'
 /** Steps 1 to 3. */
 async function copyPositions(
   disk: Disk,
-  { directory, recorders }: BackupSource,
+  { directory, recorders, keys = null }: BackupSource,
   target: string,
   files: BackedUpFile[],
 ): Promise<{ journal: CopiedJournal; cursors: Map<string, CursorPosition>; isWholeForLedger: boolean }> {
@@ -101,7 +108,7 @@ async function copyPositions(
     const bytes = await readCursors(disk, directory)
     if (hasReceipts) await receipts.update()
     await messages.update()
-    const cursors = await keepCursors(disk, target, messages.journalId ?? '', bytes)
+    const cursors = await keepCursors(disk, target, messages.journalId ?? '', bytes, keys)
     const isWholeForLedger = needing.every((path) => {
       const position = cursors.get(path)
       if (position === undefined) return true
@@ -150,6 +157,7 @@ async function keepCursors(
   target: string,
   journalId: string,
   cursors: ReadonlyMap<string, Buffer>,
+  keys: KeyRing | null,
 ): Promise<Map<string, CursorPosition>> {
   const positions = new Map<string, CursorPosition>()
   for (const [path, bytes] of cursors) {
@@ -163,7 +171,7 @@ async function keepCursors(
     } finally {
       await file.close()
     }
-    const cursor = await CursorFile.open(disk, to, journalId, { seq: 0, mark: 0 })
+    const cursor = await CursorFile.open(disk, to, journalId, { seq: 0, mark: 0 }, keys)
     positions.set(path, cursor.position)
     await cursor.close()
     await disk.syncDirectory(dirname(to))

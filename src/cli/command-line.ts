@@ -2,6 +2,9 @@ import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 
 import type { MessagePosition } from '../message/message-id.ts'
 import { parseMessageId } from '../message/message-id.ts'
 import { isTopicName } from '../message/message.ts'
+import { keyIdPattern } from '../security/key-list.ts'
+import type { RecordKind } from './journal-folder.ts'
+import { recordKinds } from './journal-folder.ts'
 import type { PointInTime } from './point-in-time.ts'
 import { readPointInTime } from './point-in-time.ts'
 
@@ -40,6 +43,21 @@ export interface LedgerArguments {
   readonly topics: readonly string[]
 }
 
+export interface ExportArguments {
+  readonly directory: string | undefined
+  readonly records: RecordKind | undefined
+  readonly raw: boolean
+  readonly unfinished: boolean
+  readonly to: string | undefined
+}
+
+export interface RepairArguments {
+  readonly directory: string | undefined
+  /** A new folder; undefined: in place. */
+  readonly to: string | undefined
+  readonly json: boolean
+}
+
 /** What the sub-commands do. Each resolves with the exit code. */
 export interface Commands {
   run(options: { config: string | undefined }): Promise<number>
@@ -52,6 +70,24 @@ export interface Commands {
   health(options: { config: string | undefined }): Promise<number>
   backup(options: { config: string | undefined }, directory: string): Promise<number>
   restore(options: { config: string | undefined }, directory: string): Promise<number>
+  /** `to`: the new file that the key goes to; without it, it is printed. */
+  generateKey(options: { id: string | undefined; to: string | undefined }): Promise<number>
+  rotateKeys(file: string, options: { id: string | undefined }): Promise<number>
+  listKeys(options: { config: string | undefined }, output: { json: boolean }): Promise<number>
+  inspectJournal(
+    options: { config: string | undefined },
+    journal: { directory: string | undefined; json: boolean },
+  ): Promise<number>
+  verifyJournal(
+    options: { config: string | undefined },
+    journal: { directory: string | undefined; json: boolean },
+  ): Promise<number>
+  exportJournal(options: { config: string | undefined }, journal: ExportArguments): Promise<number>
+  repairJournal(options: { config: string | undefined }, journal: RepairArguments): Promise<number>
+  importJournal(
+    options: { config: string | undefined },
+    journal: { file: string; once: boolean; json: boolean },
+  ): Promise<number>
   verifyLedger(
     options: { config: string | undefined },
     range: LedgerArguments,
@@ -187,6 +223,90 @@ export async function runCommandLine(
       exitCode = await commands.restore(options, directory)
     })
 
+  const keys = program.command('keys').description('Make and look after the keys that files are encrypted with.')
+  keys
+    .command('generate')
+    .description('Make a new key, and print it as a line of a file of keys.')
+    .addOption(keyIdOption())
+    .option('--to <FILE>', 'write it to a new file that its owner alone may read, instead of printing it')
+    .action(async ({ id, to }: { id?: string; to?: string }) => {
+      exitCode = await commands.generateKey({ id, to })
+    })
+  keys
+    .command('rotate <FILE>')
+    .description('Put a new key, the active one from now on, before the others in a file of keys.')
+    .addOption(keyIdOption())
+    .action(async (file: string, { id }: { id?: string }) => {
+      exitCode = await commands.rotateKeys(file, { id })
+    })
+  keys
+    .command('list')
+    .description('Tell which keys there are, and how much of the data directory needs each of them.')
+    .addOption(configOption())
+    .option('--json', 'print one JSON object')
+    .action(async (options: ConfigOption & { json?: boolean }) => {
+      exitCode = await commands.listKeys(options, { json: options.json ?? false })
+    })
+
+  const journal = program.command('journal').description('Look into the files of a journal, and repair them.')
+  journalCommand(
+    journal,
+    'inspect [DIR]',
+    'Show what the journals of a data directory consist of, and what is damaged.',
+  )
+    .option('--json', 'print one JSON object')
+    .action(async (directory: string | undefined, options: ConfigOption & { json?: boolean }) => {
+      exitCode = await commands.inspectJournal(options, { directory, json: options.json ?? false })
+    })
+  journalCommand(journal, 'verify [DIR]', 'Check every byte of the journals of a data directory, and name each fault.')
+    .option('--json', 'print one JSON object a line')
+    .action(async (directory: string | undefined, options: ConfigOption & { json?: boolean }) => {
+      exitCode = await commands.verifyJournal(options, { directory, json: options.json ?? false })
+    })
+  journalCommand(journal, 'export [DIR]', 'Write all that is readable of a journal, one JSON object a line.')
+    .option('--raw', 'the records as they are, in Base64: nothing of them is lost in between')
+    .option('--unfinished', 'only messages that are neither delivered nor dead, as far as is known')
+    .addOption(
+      new Option('--records <KIND>', 'what they are; without it, as the folder is called').choices(recordKinds),
+    )
+    .option('--to <FILE>', 'a new file; without it, standard output')
+    .action(
+      async (directory: string | undefined, options: ConfigOption & Partial<Omit<ExportArguments, 'directory'>>) => {
+        const { records, raw = false, unfinished = false, to } = options
+        exitCode = await commands.exportJournal(options, { directory, records, raw, unfinished, to })
+      },
+    )
+  const repair = journalCommand(journal, 'repair [DIR]', 'Bring what is readable of a journal into a whole one.')
+    .option('--to <COPY>', 'a new folder for it; the original is left as it is')
+    .addOption(
+      new Option('--in-place', 'where it is, while no Outrigger runs; what was there goes to quarantine/').conflicts(
+        'to',
+      ),
+    )
+    .option('--json', 'print one JSON object')
+  repair.action(
+    async (
+      directory: string | undefined,
+      options: ConfigOption & { to?: string; inPlace?: boolean; json?: boolean },
+    ) => {
+      const { to, inPlace = false, json = false } = options
+      if (to === undefined && !inPlace)
+        repair.error('error: say where the repaired journal goes: --to COPY, or --in-place')
+      exitCode = await commands.repairJournal(options, { directory, to, json })
+    },
+  )
+  journalCommand(
+    journal,
+    'import <FILE>',
+    'Append messages that were exported to the journal of a stopped Outrigger; - reads standard input.',
+  )
+    .option('--once', 'leave out what the journal holds already: for an import that was cut short')
+    .option('--json', 'print one JSON object')
+    .action(async (file: string, options: ConfigOption & { once?: boolean; json?: boolean }) => {
+      const { once = false, json = false } = options
+      exitCode = await commands.importJournal(options, { file, once, json })
+    })
+
   const ledger = program.command('ledger').description('Look after the ledger.')
   ledgerCommand(ledger, 'verify', 'Compare the ledger with what the broker has, and name every difference.')
     .option('--json', 'print one JSON object a line')
@@ -235,6 +355,18 @@ function rangeOf({ from, to, topic = [] }: LedgerOptions): LedgerArguments {
   return { from, to, topics: topic }
 }
 
+function journalCommand(journal: Command, name: string, description: string): Command {
+  return journal
+    .command(name)
+    .description(description)
+    .addOption(configOption())
+    .addHelpText(
+      'after',
+      '\nDIR is a data directory, or a folder with segments; without it, journal.directory.' +
+        '\nExit codes: 0 fine, 1 something is damaged, 2 it could not be done, 64 the configuration or the command line is wrong.',
+    )
+}
+
 function ledgerCommand(ledger: Command, name: string, description: string): Command {
   return ledger
     .command(name)
@@ -251,6 +383,17 @@ function ledgerCommand(ledger: Command, name: string, description: string): Comm
 
 function configOption(): Option {
   return new Option('-c, --config <FILE>', 'the configuration file (YAML); without it, OUTRIGGER_CONFIG, or defaults')
+}
+
+function keyIdOption(): Option {
+  const option = new Option('--id <ID>', 'the key’s id; without it, today’s date and four random digits')
+  return option.argParser(keyId)
+}
+
+function keyId(text: string): string {
+  if (!keyIdPattern.test(text))
+    throw new InvalidArgumentError('A key’s id has 1 to 40 of these characters: a-z A-Z 0-9 . _ -')
+  return text
 }
 
 function topicArgument(): Argument {

@@ -17,13 +17,14 @@ export interface Findings {
 interface Facts {
   readonly id: string
   /** Null when nobody knows the message. */
-  readonly state: 'accepted' | 'delivered' | 'dead' | null
+  readonly state: 'accepted' | 'delivered' | 'dead' | 'lost' | null
   readonly topic: string | null
   readonly partition: number | null
   readonly offset: number | null
   readonly acceptedAt: string | null
   readonly deliveredAt: string | null
   readonly diedAt: string | null
+  readonly lostAt: string | null
   readonly recordedAt: string | null
   readonly attempts: number | null
   readonly reason: string | null
@@ -51,6 +52,7 @@ function factsOf({ id, sidecar, metadata, log }: Findings): Facts {
     acceptedAt: row ? timeText(row.acceptedAt) : entry && timeText(entry.acceptedAt),
     deliveredAt: row ? finishedAs('delivered') : (fate?.deliveredAt ?? null),
     diedAt: row ? finishedAs('dead') : (fate?.diedAt ?? null),
+    lostAt: row ? null : (fate?.lostAt ?? null),
     recordedAt: row && timeText(row.recordedAt),
     attempts: row?.attempts ?? fate?.attempts ?? null,
     reason: row?.reason ?? fate?.reason ?? null,
@@ -95,6 +97,7 @@ export function factLines(findings: Findings): string {
     ['accepted', facts.acceptedAt],
     ['delivered', facts.deliveredAt && `${facts.deliveredAt}${laterThan(facts.acceptedAt, facts.deliveredAt)}`],
     ['died', facts.diedAt && `${facts.diedAt}${laterThan(facts.acceptedAt, facts.diedAt)}`],
+    ['lost', facts.lostAt],
     ['reason', facts.reason],
     ['attempts', numberText(facts.attempts)],
     ['recorded', facts.recordedAt],

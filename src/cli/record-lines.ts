@@ -21,13 +21,6 @@ export interface PrintedRecord {
  */
 export function jsonLine(record: PrintedRecord, more: Readonly<Record<string, string | number | null>> = {}): string {
   const { topic, partition, offset, timestamp, id } = record
-  // Without a prototype, for a header may be called `__proto__`.
-  const headers = Object.create(null) as Record<string, (string | { base64: string })[]>
-  for (const [name, value] of record.headers) {
-    const text = textOf(value)
-    const values = (headers[name] ??= [])
-    values.push(text ?? { base64: value.toString('base64') })
-  }
   const fields = {
     topic,
     partition,
@@ -37,9 +30,23 @@ export function jsonLine(record: PrintedRecord, more: Readonly<Record<string, st
     ...more,
     ...jsonField('key', record.key),
     ...jsonField('value', record.value),
-    headers,
+    headers: jsonHeaders(record.headers),
   }
   return JSON.stringify(fields) + '\n'
+}
+
+/** Headers as `jsonLine` has them: an object of arrays, because a name may repeat. */
+export function jsonHeaders(
+  headers: readonly (readonly [name: string, value: Buffer])[],
+): Record<string, (string | { base64: string })[]> {
+  // Without a prototype, for a header may be called `__proto__`.
+  const byName = Object.create(null) as Record<string, (string | { base64: string })[]>
+  for (const [name, value] of headers) {
+    const text = textOf(value)
+    const values = (byName[name] ??= [])
+    values.push(text ?? { base64: value.toString('base64') })
+  }
+  return byName
 }
 
 /** `name`, or `nameBase64` for what is not UTF-8. */

@@ -5,6 +5,7 @@ import { DirectoryLock } from '../journal/directory-lock.ts'
 import type { Disk } from '../journal/disk.ts'
 import { copyBytes } from '../journal/journal-copy.ts'
 import { Journal } from '../journal/journal.ts'
+import type { KeyRing } from '../journal/key-ring.ts'
 import { messageCodec } from '../message/message-codec.ts'
 import type { BackupManifest } from './backup-manifest.ts'
 import { BackupError, crcText, measure, readManifest } from './backup-manifest.ts'
@@ -22,7 +23,13 @@ const restoredNames = ['broker.sqlite', 'ledger.sqlite', 'dead-letters', 'ledger
  * Brings a backup back into `directory` (`journal.directory`), which must hold nothing of Outrigger's, and which no Outrigger
  * may be running on. Every file is checked against the manifest, before and while it is copied. Durable when it resolves.
  */
-export async function restore(disk: Disk, clock: Clock, from: string, directory: string): Promise<BackupManifest> {
+export async function restore(
+  disk: Disk,
+  clock: Clock,
+  from: string,
+  directory: string,
+  keys: KeyRing | null = null,
+): Promise<BackupManifest> {
   const manifest = await readManifest(disk, from)
   await checkFiles(disk, from, manifest)
   await disk.makeDirectory(directory)
@@ -37,7 +44,7 @@ export async function restore(disk: Disk, clock: Clock, from: string, directory:
     // Of a restore that was cut short.
     await rm(waiting, { recursive: true, force: true })
     for (const file of manifest.files) await copyFile(disk, from, waiting, file)
-    await leaveIdsOut(disk, clock, join(waiting, 'journal'))
+    await leaveIdsOut(disk, clock, join(waiting, 'journal'), keys)
     for (const name of restoredNames) {
       if ((await disk.sizeOf(join(waiting, name))) === null) continue
       await disk.rename(join(waiting, name), join(directory, name))
@@ -59,8 +66,8 @@ const leftOutTimes = 64
  * What was accepted after the backup was taken had numbers, and consumers and the ledger may know their ids. New messages
  * must not get them: whoever drops duplicates by id would drop these. So the journal goes on a long way behind.
  */
-async function leaveIdsOut(disk: Disk, clock: Clock, directory: string): Promise<void> {
-  const options = { directory, bytesMax: Number.MAX_SAFE_INTEGER, segmentBytes: 64 * 1024 }
+async function leaveIdsOut(disk: Disk, clock: Clock, directory: string, keys: KeyRing | null): Promise<void> {
+  const options = { directory, bytesMax: Number.MAX_SAFE_INTEGER, segmentBytes: 64 * 1024, keys }
   const journal = await Journal.open(disk, clock, messageCodec, { committed() {}, failed() {} }, options)
   try {
     for (let i = 0; i < leftOutTimes; i++) await journal.skipTo(journal.nextSeq + leftOutAtOnce)

@@ -3,12 +3,13 @@ import type { LocalAnswer } from './local-request.ts'
 
 /** What the running sidecar says of a message: as much of `GET /messages/{id}` as is there. Times are as it writes them. */
 export interface SidecarFate {
-  readonly state: 'accepted' | 'delivered' | 'dead'
+  readonly state: 'accepted' | 'delivered' | 'dead' | 'lost'
   readonly topic?: string
   readonly partition?: number
   readonly offset?: number
   readonly deliveredAt?: string
   readonly diedAt?: string
+  readonly lostAt?: string
   readonly attempts?: number
   readonly reason?: string
 }
@@ -22,13 +23,14 @@ export function readFate({ status, body }: LocalAnswer): Finding<SidecarFate> {
   return { kind: 'not_asked', why: typeof detail === 'string' ? detail : `it answered ${status}, as no Outrigger does` }
 }
 
-const states: readonly unknown[] = ['accepted', 'delivered', 'dead'] satisfies SidecarFate['state'][]
+const states: readonly unknown[] = ['accepted', 'delivered', 'dead', 'lost'] satisfies SidecarFate['state'][]
 const types = {
   topic: 'string',
   partition: 'number',
   offset: 'number',
   deliveredAt: 'string',
   diedAt: 'string',
+  lostAt: 'string',
   attempts: 'number',
   reason: 'string',
 } as const satisfies Record<Exclude<keyof SidecarFate, 'state'>, string>

@@ -1,6 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { codeOf } from '../base/errors.ts'
+import { codeOf, messageOf } from '../base/errors.ts'
 import { Secret } from '../base/secret.ts'
+import { readKeyList } from '../security/key-list.ts'
 import type { CassandraConfig, KafkaConfig, KafkaSaslConfig, MysqlConfig, ParsedConfig, TlsConfig } from './schema.ts'
 
 /** Reads a whole text file. Rejects as `node:fs` does. */
@@ -31,7 +32,7 @@ export function unreadable(error: unknown): string {
 }
 
 /** The sections whose `…File` settings are read. */
-type Sections = Pick<ParsedConfig, 'kafka' | 'mysql' | 'cassandra'>
+type Sections = Pick<ParsedConfig, 'kafka' | 'mysql' | 'cassandra' | 'encryption'>
 
 export interface Credentials {
   readonly kafka: KafkaConfig
@@ -82,7 +83,22 @@ export async function readCredentials(parsed: Sections, readFile: ReadFile): Pro
   }
   const mysql = await readStore('mysql', parsed.mysql)
   const cassandra = await readStore('cassandra', parsed.cassandra)
+
+  // They are read again as well; that they are keys is known now.
+  const { keys, keysFile } = parsed.encryption
+  const keyText = (await read('encryption.keysFile', keysFile)) ?? keys?.reveal()
+  if (keyText !== undefined) faults.push(...keyFaults(keyText, keysFile))
   return { kafka, mysql, cassandra, faults }
+}
+
+function keyFaults(text: string, file: string | undefined): CredentialFault[] {
+  try {
+    readKeyList(text)
+    return []
+  } catch (error) {
+    const where = file === undefined ? { path: 'encryption.keys' } : { path: 'encryption.keysFile', given: JSON.stringify(file) } // prettier-ignore
+    return [{ ...where, expected: 'keys as ID:KEY, each 32 bytes in Base64', hint: messageOf(error) }]
+  }
 }
 
 function tlsFaults(section: string, tls: TlsConfig): CredentialFault[] {

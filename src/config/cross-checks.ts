@@ -1,7 +1,7 @@
 import { posix } from 'node:path'
 import type { ListenAddress } from '../base/listen-address.ts'
 import { formatListenAddress, socketPathBytesMax } from './listen-address.ts'
-import { formatDuration, formatSize } from './quantities.ts'
+import { formatDuration, formatShare, formatSize } from './quantities.ts'
 import type { SettledConfig, TlsConfig } from './schema.ts'
 import { segmentOverheadBytes } from './schema.ts'
 
@@ -80,9 +80,20 @@ function limitFaults(config: SettledConfig, isSet: IsSet): CrossFault[] {
     { path: 'publish.requestTimeout', value: publish.requestTimeout },
     formatDuration,
   )
+  const inOrder = shareFault(journal, isSet)
+  if (inOrder) faults.push(inOrder)
   const tooSlow = rowsPerSecondFault(config)
   if (tooSlow) faults.push(tooSlow)
   return faults
+}
+
+/** First a warning, then a refusal; one at the same time as the other is none. */
+function shareFault({ warnAt, refuseLowAt }: SettledConfig['journal'], isSet: IsSet): CrossFault | undefined {
+  if (warnAt < refuseLowAt) return undefined
+  const [warn, refuse] = ['journal.warnAt', 'journal.refuseLowAt']
+  return isSet(warn) || !isSet(refuse)
+    ? { path: warn, involves: [warn, refuse], expected: `less than ${refuse}, which is ${formatShare(refuseLowAt)}` }
+    : { path: refuse, involves: [warn, refuse], expected: `more than ${warn}, which is ${formatShare(warnAt)}` }
 }
 
 /** A write waits for its turn within its timeout, behind what the one before it has used up: both must fit. */
@@ -153,8 +164,8 @@ function clash(a: ListenAddress, b: ListenAddress): boolean {
 }
 
 function credentialFaults(config: SettledConfig): CrossFault[] {
-  const { kafka, mysql, cassandra } = config
-  const faults: CrossFault[] = []
+  const { kafka, mysql, cassandra, encryption } = config
+  const faults: CrossFault[] = [...encryptionFaults(config), ...twiceFaults('encryption', encryption, ['keys'])]
   if (kafka.sasl) {
     faults.push(...twiceFaults('kafka.sasl', kafka.sasl, ['password']))
     if (!hasPassword(kafka.sasl)) {
@@ -175,6 +186,28 @@ function credentialFaults(config: SettledConfig): CrossFault[] {
     if (tls) faults.push(...tlsFaults(`${section}.tls`, tls))
   }
   return faults
+}
+
+/** The embedded broker and ledger keep messages in SQLite files, which are not encrypted. */
+function encryptionFaults({ broker, ledger, encryption }: SettledConfig): CrossFault[] {
+  if (encryption.keys === undefined && encryption.keysFile === undefined) return []
+  const keptPlain = [
+    ['broker', broker, 'kafka'],
+    ['ledger.metadata', ledger.metadata, 'mysql or none'],
+    ['ledger.log', ledger.log, 'cassandra or none'],
+  ] as const
+  return keptPlain.flatMap(([path, value, instead]) =>
+    value === 'embedded'
+      ? [
+          {
+            path,
+            involves: ['broker', path, 'encryption.keys', 'encryption.keysFile'],
+            expected: `${instead}, because everything on disk is to be encrypted (encryption)`,
+            hint: 'what is embedded keeps messages in a file as they are',
+          },
+        ]
+      : [],
+  )
 }
 
 /** Whether a section says a password, or where it is. */

@@ -1,11 +1,16 @@
 import type { ListenAddress } from '../base/listen-address.ts'
 import type { IsSet } from './cross-checks.ts'
-import type { LedgerConfig, ParsedConfig, SettledConfig } from './schema.ts'
-import { defaultDirectory } from './schema.ts'
+import { defaultDirectory } from './journal-section.ts'
+import type { JournalConfig, LedgerConfig, ParsedConfig, SettledConfig } from './schema.ts'
 
 /** Fills in the defaults that depend on other settings. */
 export function settleDefaults(parsed: ParsedConfig, isSet: IsSet): SettledConfig {
-  return { ...parsed, publish: settlePublish(parsed, isSet), ledger: settleLedger(parsed, isSet) }
+  return {
+    ...parsed,
+    publish: settlePublish(parsed, isSet),
+    journal: settleJournal(parsed, isSet),
+    ledger: settleLedger(parsed, isSet),
+  }
 }
 
 /** The default Unix socket lies in `journal.directory`, and moves along with it. */
@@ -13,6 +18,14 @@ function settlePublish({ publish, journal }: ParsedConfig, isSet: IsSet): Parsed
   if (isSet('publish.listen') || journal.directory === defaultDirectory) return publish
   const socket: ListenAddress = { kind: 'unix', path: `${journal.directory.replace(/\/+$/, '')}/publish.sock` }
   return { ...publish, listen: publish.listen.map((address) => (address.kind === 'unix' ? socket : address)) }
+}
+
+/** Whoever drops the oldest messages has room for new ones, of whatever topic. A small journal has a small reserve. */
+function settleJournal({ journal }: ParsedConfig, isSet: IsSet): JournalConfig {
+  const topicShareMax = journal.topicShareMax ?? (journal.whenFull === 'drop-oldest' ? 1 : 0.8)
+  const quarter = Math.floor(journal.bytesMax / 4)
+  const reserveBytes = isSet('journal.reserveBytes') ? journal.reserveBytes : Math.min(journal.reserveBytes, quarter)
+  return { ...journal, topicShareMax, reserveBytes }
 }
 
 /**

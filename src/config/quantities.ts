@@ -38,6 +38,7 @@ const durationUnits: readonly Unit[] = [
 ]
 
 export const sizePattern = '^[0-9]+(KiB|MiB|GiB|TiB|KB|MB|GB|TB)?$'
+export const sharePattern = '^[0-9]{1,3}(\\.[0-9]{1,2})?%$'
 export const durationPattern = '^[0-9]+(ms|s|m|h|d)$|^0$'
 
 /** Reads `512`, `64KiB`, `10MiB`, `1GiB` or, decimal, `64KB`, `10MB`: a whole number of bytes. */
@@ -64,6 +65,22 @@ export function readDuration(input: unknown): Reading<number> {
   if (!match) return refuse(meantDuration(input))
   const unit = durationUnits.find(({ name }) => name === match[2])
   return unit ? whole(Number(match[1]) * unit.factor) : { ok: false }
+}
+
+/** Reads `5%` or `2.5%` as a share: from 0 to 1, for shares above 100% don't exist. */
+export function readShare(input: unknown): Reading<number> {
+  if (typeof input === 'number')
+    return { ok: false, hint: `a share needs a percent sign: ${input > 0 && input < 1 ? input * 100 : input}%` }
+  if (typeof input !== 'string') return { ok: false }
+  const match = /^([0-9]{1,3}(?:\.[0-9]{1,2})?)%$/.exec(input)
+  if (!match) return /^[0-9.]+ +%$/.test(input) ? refuse(input.replaceAll(' ', '')) : { ok: false }
+  const percent = Number(match[1])
+  return percent <= 100 ? { ok: true, value: percent / 100 } : { ok: false }
+}
+
+/** `5%`, `2.5%`. `readShare` gives the same number back. */
+export function formatShare(share: number): string {
+  return `${Number((share * 100).toFixed(2))}%`
 }
 
 /** The shortest exact form: `10MiB`, `900KiB`, `1500`. `readSize` gives the same number back. */

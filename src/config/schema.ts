@@ -1,10 +1,24 @@
 import * as z from 'zod'
 import type { Secret } from '../base/secret.ts'
+import { defaultDirectory, journal } from './journal-section.ts'
 import { kafka } from './kafka-section.ts'
 import { cassandra, ledger, mysql } from './ledger-sections.ts'
 import { readListenAddress, readLocalListenAddress } from './listen-address.ts'
 import { day, GiB, hour, KiB, MiB, minute, second, TiB } from './quantities.ts'
-import { choice, duration, fileMode, hostName, integer, list, listenAddress, path, size } from './setting.ts'
+import {
+  choice,
+  duration,
+  fileMode,
+  flag,
+  hostName,
+  integer,
+  list,
+  listenAddress,
+  path,
+  secret,
+  size,
+  topicPattern,
+} from './setting.ts'
 
 /**
  * The whole configuration, described once, its larger sections in files of their own: from this schema come the type
@@ -14,8 +28,6 @@ import { choice, duration, fileMode, hostName, integer, list, listenAddress, pat
 
 /** What a segment must have room for beside the largest body: its own header and index, key, headers, metadata. */
 export const segmentOverheadBytes = 128 * KiB
-
-export const defaultDirectory = './outrigger-data'
 
 const publish = z.strictObject({
   listen: list(
@@ -75,6 +87,11 @@ const publish = z.strictObject({
     'Time for which an idle connection stays open for the next request. Keep it longer than the idle time of the client’s connection pool, or the client now and then picks a connection that is just being closed.',
     { min: 10, max: day },
   ).prefault('75s'),
+  lowPriorityTopics: list(
+    'Topics whose messages have low priority: they are refused first when the journal fills up (`journal.refuseLowAt`), whatever the request says. A name, or the beginning of names and `*`: `[clicks, debug.*]`.',
+    topicPattern('One topic, or topics.'),
+    { min: 0, max: 1000, what: 'topics' },
+  ).prefault([]),
   pendingBytesMax: size(
     'Most memory for messages that are received but not yet on disk. Beyond it, publishers are answered 503 and told to retry. Must hold the largest message.',
     { min: 64 * KiB, max: 16 * GiB },
@@ -87,20 +104,6 @@ const admin = z.strictObject({
     readListenAddress,
     'HOST:PORT, [IPV6]:PORT or unix:PATH, such as "127.0.0.1:4111"',
   ).prefault('127.0.0.1:4111'),
-})
-
-const journal = z.strictObject({
-  directory: path(
-    'Folder for everything that Outrigger keeps on disk; created when it is missing. Put it on a local disk that survives a restart (in Kubernetes a persistent volume, or an `emptyDir` when losing the pod may lose what was not yet delivered), and give it to one process only. Relative to the working directory.',
-  ).prefault(defaultDirectory),
-  bytesMax: size(
-    'Most disk space for messages that wait for delivery. When it is used up, publishers are answered 503 and told to retry. It decides how long an outage of the broker can last: divide it by the bytes published in a second. At least twice `segmentBytes`.',
-    { min: 128 * KiB, max: 1024 * TiB },
-  ).prefault('10GiB'),
-  segmentBytes: size(
-    'Size of one journal file. Disk space is given back in whole files; small ones suit small quotas, large ones a high rate. Must be more than 128 KiB larger than the largest message.',
-    { min: 64 * KiB, max: GiB },
-  ).prefault('64MiB'),
 })
 
 const embedded = z.strictObject({
@@ -169,6 +172,19 @@ const deadLetters = z.strictObject({
   ).prefault('1GiB'),
 })
 
+const encryption = z.strictObject({
+  keys: secret(
+    'Keys to encrypt with everything that is kept on disk, the active one first: `ID:KEY`, separated by commas, each key 32 bytes in Base64 (`outrigger keys generate`). Prefer `keysFile`, or the environment, to writing them here.',
+    'keys as ID:KEY, separated by commas',
+  ).optional(),
+  keysFile: path(
+    'Path of a file with such keys, one a line. New files are encrypted under the first one; put a new key before the others, and keep those for as long as `outrigger keys list` shows that something needs them. The file is read again when it changes.',
+  ).optional(),
+  acceptUnencrypted: flag(
+    'Whether files that are not encrypted are read while there are keys. Only for turning encryption on while a journal still holds messages: otherwise such a file was put there by somebody else, and is refused.',
+  ).prefault(false),
+})
+
 const drain = z.strictObject({
   deadline: duration(
     'After SIGTERM, time for delivering what is still waiting. What is left then stays in the journal and goes out after the next start. The end takes at most 3 s more; both together should be below the time after which the process is killed (Kubernetes: `terminationGracePeriodSeconds`, 30 s). `0` does not wait at all.',
@@ -205,6 +221,9 @@ export const configSchema = z.strictObject({
     .meta({ description: 'How messages go from the journal to the broker: batches, memory, retries.' })
     .prefault({}),
   deadLetters: deadLetters.meta({ description: 'Messages that can never be delivered.' }).prefault({}),
+  encryption: encryption
+    .meta({ description: 'Encryption of everything on disk (AES-256-GCM). Off without keys.' })
+    .prefault({}),
   drain: drain.meta({ description: 'What happens between SIGTERM and the end.' }).prefault({}),
   log: log.meta({ description: 'Logging.' }).prefault({}),
 })
@@ -224,7 +243,10 @@ type ParsedKafka = ParsedConfig['kafka']
 type ParsedLedger = ParsedConfig['ledger']
 
 /** What is parsed, with the defaults that depend on other settings filled in. */
-export type SettledConfig = Omit<ParsedConfig, 'ledger'> & { readonly ledger: LedgerConfig }
+export type SettledConfig = Omit<ParsedConfig, 'ledger' | 'journal'> & {
+  readonly ledger: LedgerConfig
+  readonly journal: JournalConfig
+}
 
 /**
  * The resolved configuration. Sizes are bytes and durations milliseconds; what `…File` settings point to has been read
@@ -238,6 +260,9 @@ export type KafkaSaslConfig = Omit<NonNullable<ParsedKafka['sasl']>, 'password'>
 
 /** TLS to the servers of Kafka, MySQL or Cassandra. It is used when this is there, if only as `{}`. */
 export type TlsConfig = NonNullable<ParsedKafka['tls']>
+
+/** `topicShareMax` follows `whenFull` when nobody has set it. */
+export type JournalConfig = Omit<ParsedConfig['journal'], 'topicShareMax'> & { readonly topicShareMax: number }
 
 /** `metadata` and `log` follow `broker` when nobody has set them. */
 export type LedgerConfig = Omit<ParsedLedger, 'metadata' | 'log'> & {

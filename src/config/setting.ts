@@ -5,11 +5,12 @@ import { Secret } from '../base/secret.ts'
 import { formatListenAddress, isHostName, readBrokerAddress, readContactPoint } from './listen-address.ts'
 import { readMysqlUrl } from './mysql-url.ts'
 import type { Reading } from './quantities.ts'
-import { durationPattern, formatDuration, formatSize, readDuration, readSize, sizePattern } from './quantities.ts'
+import { durationPattern, formatDuration, formatShare, formatSize } from './quantities.ts'
+import { readDuration, readShare, readSize, sharePattern, sizePattern } from './quantities.ts'
 
 /** What is known about one setting (or the items of a list) beside its zod type. */
 export interface SettingInfo {
-  readonly kind: 'size' | 'duration' | 'integer' | 'flag' | 'text' | 'choice' | 'address' | 'host' | 'mode'
+  readonly kind: 'size' | 'share' | 'duration' | 'integer' | 'flag' | 'text' | 'choice' | 'address' | 'host' | 'mode'
   /** What a value must look like, for faults and for the reference. */
   readonly expected: string
   readonly secret: boolean
@@ -55,6 +56,17 @@ export function size(description: string, range: { min: number; max: number }): 
         { type: 'string', pattern: sizePattern },
       ],
     },
+  })
+}
+
+/** A share of something, written in percent; from 0 to 1. */
+export function share(description: string, range: { min: number; max: number }): z.ZodType<number> {
+  return read(description, inRange(readShare, range), {
+    kind: 'share',
+    sample: formatShare(range.max),
+    expected: `a share from ${formatShare(range.min)} to ${formatShare(range.max)}`,
+    format: (value) => formatShare(value as number),
+    jsonSchema: { type: 'string', pattern: sharePattern },
   })
 }
 
@@ -263,6 +275,23 @@ export function hostName(description: string): z.ZodType<string> {
   })
 }
 
+/** A topic's name, or the beginning of names with a star behind it. */
+export function topicPattern(description: string): z.ZodType<string> {
+  const type = z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{0,249}\*?$/)
+    .min(1)
+    .meta({ description })
+  return type.register(settingInfos, {
+    kind: 'text',
+    sample: 'example',
+    expected: 'a topic name, or its beginning and a star, such as "debug.*"',
+    secret: false,
+    format: (value) => value as string,
+    hint: quotesHint,
+  })
+}
+
 /** A file's permission bits, written in octal. */
 export function fileMode(description: string): z.ZodType<number> {
   const readMode = (input: unknown): Reading<number> => {
@@ -306,7 +335,8 @@ function inRange(
   }
 }
 
-function read<T>(
+/** A setting that `reader` reads. */
+export function read<T>(
   description: string,
   reader: (input: unknown) => Reading<T>,
   info: Omit<SettingInfo, 'hint' | 'secret'> & { readonly secret?: boolean; hint?: SettingInfo['hint'] },

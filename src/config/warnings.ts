@@ -7,7 +7,7 @@ import type { SettledConfig } from './schema.ts'
 
 /** What is allowed, but probably not meant, in full sentences. */
 export function findWarnings(config: SettledConfig, isSet: IsSet): string[] {
-  const { broker, kafka, publish, admin, forwarder } = config
+  const { broker, kafka, publish, admin, forwarder, encryption } = config
   const warnings: string[] = []
   if (broker === 'embedded' && isSet('kafka')) {
     warnings.push('kafka is configured, but not used: set "broker: kafka" (OUTRIGGER_BROKER=kafka) to use it.')
@@ -35,6 +35,12 @@ export function findWarnings(config: SettledConfig, isSet: IsSet): string[] {
       `kafka.requestTimeout (${formatDuration(kafka.requestTimeout)}) is longer than forwarder.sendTimeout (${formatDuration(forwarder.sendTimeout)}), which ends an attempt first.`,
     )
   }
+  if (encryption.acceptUnencrypted)
+    warnings.push(
+      encryption.keys === undefined && encryption.keysFile === undefined
+        ? 'encryption.acceptUnencrypted is set, and there are no keys: nothing is encrypted.'
+        : 'encryption.acceptUnencrypted is set: files that somebody else puts into journal.directory are not told from those of before. Take it out when “outrigger keys list” shows nothing that is not encrypted.',
+    )
   return [...warnings, ...ledgerWarnings(config, isSet)]
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { BreakerState } from '../base/resilience.ts'
 import { Breaker } from '../base/resilience.ts'
+import { isDiskFailure } from '../base/errors.ts'
 import { Wakeup } from '../base/wakeup.ts'
 import type { MessageFate } from '../message/message-fate.ts'
 import { isSameTopic, topicOf } from '../message/message-codec.ts'
@@ -9,12 +10,20 @@ import { BrokerError } from './broker.ts'
 import type { LaneContext, LaneOptions } from './lane.ts'
 import { LaneMemory } from './lane-queue.ts'
 import { Lane } from './lane.ts'
-import type { ReadableJournal, RecordReader } from '../base/record-reader.ts'
+import type { ReadableJournal, RecordBlock, RecordReader } from '../base/record-reader.ts'
 import type { Cursor, DeadLetterBox, ReceiptJournal } from './ports.ts'
 import { ReaderPool } from './reader-pool.ts'
-import type { Checkpoint, DeadReceipt, DeliveredReceipt } from '../message/receipt.ts'
+import type {
+  Checkpoint,
+  DeadReceipt,
+  DeliveredReceipt,
+  LossReason,
+  LostReceipt,
+  SeqRange,
+} from '../message/receipt.ts'
 import type { ReceiptLogOptions } from './receipt-log.ts'
 import { ReceiptLog, ReceiptsClosedError } from './receipt-log.ts'
+import { SeqSet } from './seq-ranges.ts'
 
 export interface ForwarderOptions extends LaneOptions, ReceiptLogOptions {
   readonly checkpointInterval: number
@@ -28,6 +37,8 @@ export interface ForwarderObserver {
   delivered(topic: string, messages: number, acceptedAt: number): void
   retrying(topic: string, error: BrokerError, attempts: number, delayMs: number): void
   died(topic: string, id: string, error: BrokerError): void
+  /** Messages are lost; `topic` is null when it can't be known. */
+  lost(receipt: LostReceipt, messages: number): void
   breakerChanged(state: BreakerState): void
   receiptsFailed(error: unknown): void
 }
@@ -51,6 +62,14 @@ export interface ForwarderStatus {
       readonly attempts: number
     } | null
   }[]
+}
+
+/** How far delivering is. Below its position a topic's messages are finished; those of topics without one are below `head`. */
+export interface ForwarderProgress {
+  readonly head: number
+  readonly positions: readonly (readonly [topic: string, seq: number])[]
+  /** When the oldest unfinished message was accepted (milliseconds since the epoch), or null when there is none. */
+  readonly oldestAcceptedAt: number | null
 }
 
 /**
@@ -82,6 +101,14 @@ export class Forwarder {
   #resumed = new Map<string, number>()
   #resumedHead = 0
   #headSeq = 0
+  /** Nothing from here on was finished before this run. */
+  #finishedSeq = 0
+  #giveUpSeq = 0
+  #checkpointsAtStart = 0
+  #losing: Promise<void> = Promise.resolve()
+  #checking: Promise<void> = Promise.resolve()
+  readonly #lost: (receipt: LostReceipt, messages: number) => void
+  readonly #receiptsFailed: (error: unknown) => void
   #reader: RecordReader | null = null
   #unchecked = false
   readonly #changes: Wakeup
@@ -112,8 +139,10 @@ export class Forwarder {
     this.#clock = clock
     this.#options = options
     this.#changes = new Wakeup(clock)
+    this.#lost = (receipt, messages) => observer.lost(receipt, messages)
+    this.#receiptsFailed = (error) => observer.receiptsFailed(error)
     this.#receipts = new ReceiptLog(receiptJournal, clock, options, {
-      failing: (error) => observer.receiptsFailed(error),
+      failing: this.#receiptsFailed,
       broken: (error) => this.#fail(error),
     })
     this.#breaker = new Breaker(clock, {
@@ -139,7 +168,16 @@ export class Forwarder {
       signal: this.#stop.signal,
       sendSignal: this.#abandon.signal,
       headSeq: () => this.#headSeq,
-      record: (receipt) => this.#record(receipt),
+      record: (receipt) => {
+        this.#note(receipt)
+        return this.#receipts.record(receipt, this.#stop.signal)
+      },
+      recordDurably: async (receipt) => {
+        this.#note(receipt)
+        await this.#receipts.recordDurably(receipt, this.#stop.signal)
+      },
+      giveUpSeq: () => this.#giveUpSeq,
+      lose: (gap) => this.#loseGap(gap),
       changed: () => this.#changes.wake(),
       sent: (lane, messages, acceptedAt) => observer.delivered(lane.topic, messages, acceptedAt),
       retrying: (lane, error, attempts, delayMs) => observer.retrying(lane.topic, error, attempts, delayMs),
@@ -154,26 +192,60 @@ export class Forwarder {
   async start(): Promise<number> {
     const { seq: low, mark } = this.#cursor.position
     let head = low
+    let finished = low
     const positions = new Map<string, number>()
     await this.#receipts.replay(mark, (receipt) => {
       switch (receipt.kind) {
         case 'checkpoint':
+          this.#checkpointsAtStart++
           head = receipt.head
+          finished = Math.max(finished, head)
           positions.clear()
           for (const [topic, position] of receipt.positions) positions.set(topic, position)
           break
         case 'delivered':
         case 'dead':
-          positions.set(receipt.topic, positionAfter(receipt))
+        case 'lost':
+          finished = Math.max(finished, positionAfter(receipt))
+          // Those of no known topic stood in a gap: when that is read again, it is seen that they are named already.
+          if (receipt.topic !== null) positions.set(receipt.topic, positionAfter(receipt))
           break
       }
     })
     this.#resumed = positions
     this.#resumedHead = head
+    this.#finishedSeq = Math.max(finished, ...positions.values())
     this.#headSeq = low
     this.#reader = this.#journal.reader(low)
     this.#loops = [this.#watch(this.#readOn()), this.#watch(this.#checkOn())]
-    return Math.max(low, head, ...positions.values())
+    return this.#finishedSeq
+  }
+
+  /**
+   * How many checkpoints the receipts had at the start from the one on that the cursor stands at. There is that one, and perhaps
+   * another after which the cursor could not be moved any more. More say that the cursor is not the newest that was written.
+   */
+  get checkpointsAtStart(): number {
+    return this.#checkpointsAtStart
+  }
+
+  /**
+   * Gives up every message below `seq` that is not finished: it is `dropped`. A batch that is being sent may still be
+   * delivered, and then it is. Resolves when receipts say which they were, durably, and the journal may let them go; or when the
+   * forwarder is closing.
+   */
+  async giveUpBelow(seq: number): Promise<void> {
+    const target = Math.min(seq, this.#journal.end.nextSeq)
+    this.#giveUpSeq = Math.max(this.#giveUpSeq, target)
+    for (const lane of this.#lanes.values()) lane.giveUp()
+    const { signal } = this.#stop
+    while (!signal.aborted && this.#lowSeq() < target) await this.#changes.wait(signal, 1000)
+    if (signal.aborted) return
+    try {
+      await this.#check()
+    } catch (error) {
+      if (!(error instanceof ReceiptsClosedError)) throw error // what is not durable is given up by the next run, or delivered
+    }
   }
 
   /**
@@ -240,13 +312,24 @@ export class Forwarder {
     return (await this.#receipts.find(seq)) ?? (isUnfinished ? { state: 'accepted' } : null)
   }
 
+  progress(): ForwarderProgress {
+    const { head, positions } = this.#checkpoint()
+    return { head, positions: [...positions], oldestAcceptedAt: this.#oldestAcceptedAt() }
+  }
+
+  #oldestAcceptedAt(): number | null {
+    let oldest: number | null = null
+    for (const { oldestAcceptedAt: own } of this.#lanes.values())
+      if (own !== null && (oldest === null || own < oldest)) oldest = own
+    return oldest
+  }
+
   status(): ForwarderStatus {
     const lanes = [...this.#lanes.values()].filter((lane) => lane.firstUnfinished !== null)
-    const oldest = lanes.flatMap((lane) => lane.oldestAcceptedAt ?? [])
     return {
       breaker: this.#breaker.state,
       backlogMessages: this.#journal.end.nextSeq - this.#lowSeq(),
-      oldestAcceptedAt: oldest.length === 0 ? null : Math.min(...oldest),
+      oldestAcceptedAt: this.#oldestAcceptedAt(),
       memoryBytes: this.#memory.bytes,
       pendingReceipts: this.#receipts.pendingMessages,
       lanes: lanes.map((lane) => ({
@@ -271,12 +354,16 @@ export class Forwarder {
       signal.throwIfAborted()
       const block = await reader.next()
       if (block === null) {
+        // All that there was of it is gone.
+        if (reader.nextSeq > this.#headSeq) await this.#loseUpTo(reader.nextSeq)
         // Under load, several blocks are read at once; what comes after a quiet time is read at once.
         if (this.#clock.monotonic() - wokenAt < gatherMs) await this.#clock.sleep(gatherMs, signal)
         await this.#journal.end.wait(reader.nextSeq, signal)
         wokenAt = this.#clock.monotonic()
         continue
       }
+      if (block.firstSeq > this.#headSeq) await this.#loseUpTo(block.firstSeq)
+      if (block.lost !== null) await this.#context.lose(block)
       const lanes = new Set<Lane>()
       let topic = ''
       let topicStart = -1
@@ -324,11 +411,56 @@ export class Forwarder {
   }
 
   /** During a resume it must not be forgotten what this run finished; else a second restart would send it again. */
-  #record(receipt: DeliveredReceipt | DeadReceipt): Promise<void> {
+  #note(receipt: DeliveredReceipt | DeadReceipt | LostReceipt): void {
+    const { topic } = receipt
     this.#unchecked = true
-    if (this.#headSeq < this.#resumedHead || this.#resumed.has(receipt.topic))
-      this.#resumed.set(receipt.topic, positionAfter(receipt))
-    return this.#receipts.record(receipt, this.#stop.signal)
+    if (topic !== null && (this.#headSeq < this.#resumedHead || this.#resumed.has(topic)))
+      this.#resumed.set(topic, positionAfter(receipt))
+    if (receipt.kind === 'lost') this.#lost(receipt, messagesIn(receipt.ranges))
+  }
+
+  /** The beginning of the journal is not there any more. */
+  async #loseUpTo(seq: number): Promise<void> {
+    await this.#lose(this.#headSeq, seq, 'missing')
+    this.#headSeq = seq
+    this.#forgetResumed()
+    this.#changes.wake()
+  }
+
+  #loseGap({ firstSeq, count, lost }: RecordBlock): Promise<void> {
+    const toSeq = firstSeq + count
+    // A journal that was restored goes on a long way behind; nobody knows of those seqs, and the ledger may know better.
+    if (lost?.reason === 'skipped') return this.#lose(firstSeq, Math.min(toSeq, this.#finishedSeq), 'missing')
+    return this.#lose(firstSeq, toSeq, lost?.reason ?? 'missing')
+  }
+
+  /** One after the other, for lanes and head may come to the same gap, and it is noted once. */
+  #lose(fromSeq: number, toSeq: number, reason: LossReason): Promise<void> {
+    const losing = this.#losing.then(() => this.#loseUnfinished(fromSeq, toSeq, reason))
+    this.#losing = losing.catch(() => {}) // whoever has come to the gap has the failure
+    return losing
+  }
+
+  async #loseUnfinished(fromSeq: number, toSeq: number, reason: LossReason): Promise<void> {
+    const from = Math.max(fromSeq, this.#lowSeq())
+    // From here on nothing is finished, and nothing in memory.
+    const known = Math.min(Math.max(from, this.#headSeq, this.#finishedSeq), toSeq)
+    for (let at = from; at < known; at += gapPieceMax) {
+      this.#stop.signal.throwIfAborted()
+      const ranges = await this.#unfinishedBetween(at, Math.min(at + gapPieceMax, known))
+      for (let i = 0; i < ranges.length; i += rangesMax)
+        await this.#context.record(gapReceipt(ranges.slice(i, i + rangesMax), reason, this.#clock.now()))
+    }
+    if (toSeq > known) await this.#context.record(gapReceipt([[known, toSeq]], reason, this.#clock.now()))
+  }
+
+  /** Whose receipt is gone counts as unfinished: it can't be known any more. */
+  async #unfinishedBetween(fromSeq: number, toSeq: number): Promise<SeqRange[]> {
+    const unfinished = new SeqSet(fromSeq, toSeq)
+    // Before the receipts are looked at, so that nothing slips through on its way from here to there.
+    for (const lane of this.#lanes.values()) lane.forEachQueued((seq) => unfinished.take([seq, seq + 1]))
+    await this.#receipts.finishedBetween(fromSeq, toSeq, (range) => unfinished.take(range))
+    return unfinished.ranges()
   }
 
   #forgetResumed(): void {
@@ -383,14 +515,47 @@ export class Forwarder {
     }
   }
 
-  async #check(): Promise<void> {
-    if (!this.#unchecked && this.#lowSeq() === this.#cursor.position.seq) return
+  /** One after the other. */
+  #check(): Promise<void> {
+    const checking = this.#checking.then(() => this.#checkNow())
+    this.#checking = checking.catch(() => {}) // whoever wanted it has the failure
+    return checking
+  }
+
+  async #checkNow(): Promise<void> {
+    const { position } = this.#cursor
+    if (!this.#unchecked && this.#lowSeq() === position.seq) {
+      // While nothing gets through, the end moves all the same.
+      if (this.#reach > (position.reach ?? 0)) await this.#moveCursor(position)
+      return
+    }
     this.#unchecked = false
     const seq = this.#lowSeq()
     const mark = await this.#receipts.recordDurably(this.#checkpoint())
-    await this.#cursor.write({ seq, mark })
+    if (!(await this.#moveCursor({ seq, mark }))) {
+      // It is tried again with the next checkpoint.
+      this.#unchecked = true
+      return
+    }
     this.#passed(seq)
     await this.#receipts.trim(mark)
+  }
+
+  /** How far the journal is durable, or was: a journal that has lost its end has a smaller one until that is known. */
+  get #reach(): number {
+    return Math.max(this.#journal.end.nextSeq, this.#cursor.position.reach ?? 0)
+  }
+
+  /** False when the disk has failed: then the other slot of the cursor is whole. */
+  async #moveCursor({ seq, mark }: { readonly seq: number; readonly mark: number }): Promise<boolean> {
+    try {
+      await this.#cursor.write({ seq, mark, reach: this.#reach })
+      return true
+    } catch (error) {
+      if (!isDiskFailure(error)) throw error
+      this.#receiptsFailed(error)
+      return false
+    }
   }
 
   #checkpoint(): Checkpoint {
@@ -413,7 +578,28 @@ const gatherMsMax = 2
 /** How many lanes read the journal back at a time. */
 const readersMax = 4
 
+/** Of a gap, so many messages are looked at together. */
+const gapPieceMax = 1_000_000
+/** What one receipt names at most. */
+const rangesMax = 5000
+
 /** Where a topic stands after a receipt: lanes are in order, so all its messages below are finished. */
-function positionAfter(receipt: DeliveredReceipt | DeadReceipt): number {
-  return (receipt.kind === 'dead' ? receipt.seq : (receipt.seqs.at(-1) as number)) + 1
+function positionAfter(receipt: DeliveredReceipt | DeadReceipt | LostReceipt): number {
+  switch (receipt.kind) {
+    case 'delivered':
+      return (receipt.seqs.at(-1) as number) + 1
+    case 'dead':
+      return receipt.seq + 1
+    case 'lost':
+      return (receipt.ranges.at(-1) as SeqRange)[1]
+  }
+}
+
+/** Nobody knows the topics of what stood in a gap. */
+function gapReceipt(ranges: readonly SeqRange[], reason: LossReason, lostAt: number): LostReceipt {
+  return { kind: 'lost', topic: null, lostAt, reason, ranges }
+}
+
+function messagesIn(ranges: readonly SeqRange[]): number {
+  return ranges.reduce((sum, [fromSeq, toSeq]) => sum + toSeq - fromSeq, 0)
 }

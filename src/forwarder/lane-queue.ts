@@ -72,6 +72,10 @@ export class LaneQueue {
     return this.#records[this.#head]
   }
 
+  forEachSeq(visit: (seq: number) => void): void {
+    for (let i = this.#head; i < this.#records.length; i++) visit((this.#records[i] as QueuedRecord).seq)
+  }
+
   push(seq: number, source: Buffer, start: number, end: number): void {
     const length = end - start
     if (this.#arenaUsed + length > this.#arena.length) {

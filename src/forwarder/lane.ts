@@ -12,7 +12,8 @@ import { outgoingMessages } from './outgoing-messages.ts'
 import type { ReadableJournal, RecordBlock } from '../base/record-reader.ts'
 import type { DeadLetterBox } from './ports.ts'
 import type { ReaderPool } from './reader-pool.ts'
-import type { DeadReceipt, DeliveredReceipt } from '../message/receipt.ts'
+import type { DeadReceipt, DeliveredReceipt, LostReceipt } from '../message/receipt.ts'
+import { rangesOfSeqs } from './seq-ranges.ts'
 
 export interface LaneOptions {
   readonly batchBytesMax: number
@@ -45,7 +46,13 @@ export interface LaneContext {
   /** One past the last seq that has been handed to the lanes. */
   headSeq(): number
   /** Takes a receipt; waits while too many are not durable yet. */
-  record(receipt: DeliveredReceipt | DeadReceipt): Promise<void>
+  record(receipt: DeliveredReceipt | DeadReceipt | LostReceipt): Promise<void>
+  /** As `record`, but resolves when the receipt is durable. */
+  recordDurably(receipt: LostReceipt): Promise<void>
+  /** What is below this seq, and not finished, is not delivered any more. */
+  giveUpSeq(): number
+  /** Resolves when it is noted which messages of a gap are lost. */
+  lose(gap: RecordBlock): Promise<void>
   /** Something changed that others may wait for. */
   changed(): void
   sent(lane: Lane, messages: number, acceptedAt: number): void
@@ -71,8 +78,8 @@ export class Lane {
   #attempts = 0
   #failure: { readonly since: number; readonly error: BrokerError } | null = null
   #sendingSince: number | null = null
-  /** Between two attempts: no batch is in hand. */
-  #resting = false
+  /** Between two attempts: no batch is in hand. Aborting it ends the rest. */
+  #resting: AbortController | null = null
   /** While a batch that failed is sent again, whole or bisected: how many records to send at once, and the last one under suspicion. */
   #suspicion: { readonly countMax: number; readonly seqMax: number } | null = null
   /**
@@ -102,6 +109,11 @@ export class Lane {
 
   get queuedMessages(): number {
     return this.#queue.length
+  }
+
+  /** Calls `visit` for the seq of every message in memory, ascending. */
+  forEachQueued(visit: (seq: number) => void): void {
+    this.#queue.forEachSeq(visit)
   }
 
   get isRunning(): boolean {
@@ -143,9 +155,18 @@ export class Lane {
   /** From now on records are skipped, to be read again later. With `forget`, those in memory too, unless they are in hand. */
   detach(forget: boolean): void {
     this.#behindFrom ??= this.#context.headSeq()
-    if (!forget || !this.#resting) return
+    if (!forget || this.#resting === null) return
     this.#behindFrom = this.#queue.first?.seq ?? this.#behindFrom
     this.#queue.clear()
+  }
+
+  /** What is below `giveUpSeq` goes at once, but for a batch that is in hand: that may still be delivered, and goes when it is not. */
+  giveUp(): void {
+    if (this.#hasToGiveUp) this.#resting?.abort()
+  }
+
+  get #hasToGiveUp(): boolean {
+    return (this.#queue.first?.seq ?? Number.POSITIVE_INFINITY) < this.#context.giveUpSeq()
   }
 
   /** Makes sure that the lane works as long as it has something to do. Rejects on bugs and on a corrupt journal only. */
@@ -154,6 +175,7 @@ export class Lane {
     try {
       while (!this.#context.signal.aborted && this.firstUnfinished !== null) {
         if (this.#queue.length === 0) await this.#catchUp()
+        else if (this.#hasToGiveUp) await this.#drop()
         else await this.#sendOldest()
       }
     } catch (error) {
@@ -178,7 +200,7 @@ export class Lane {
     } catch (error) {
       this.#sendingSince = null
       signal.throwIfAborted()
-      if (error instanceof CircuitOpenError) await this.#rest(() => breaker.untilNextTry(signal))
+      if (error instanceof CircuitOpenError) await this.#rest((rest) => breaker.untilNextTry(rest))
       else if (error instanceof BrokerError) await this.#failed(error, batch)
       else throw error
       return
@@ -192,10 +214,10 @@ export class Lane {
   }
 
   async #linger(sentAt: number): Promise<void> {
-    const { clock, options, signal } = this.#context
+    const { clock, options } = this.#context
     if (this.#queue.bytes >= options.batchBytesMax || this.#queue.length >= options.batchMessagesMax) return
     const restMs = Math.ceil(sentAt + options.linger - clock.monotonic())
-    if (restMs > 0) await this.#rest(() => clock.sleep(restMs, signal))
+    if (restMs > 0) await this.#rest((rest) => clock.sleep(restMs, rest))
   }
 
   #nextBatch(): QueuedRecord[] {
@@ -268,7 +290,7 @@ export class Lane {
     if (error.failure !== 'permanent') {
       // Sent again as it was, not grown: what a part of the broker has kept of it is recognised by its being the same.
       this.#suspicion ??= { countMax: batch.length, seqMax }
-      await this.#wait(error)
+      if (!this.#hasToGiveUp) await this.#wait(error)
     } else if (batch.length > 1) {
       this.#suspicion = { countMax: Math.ceil(batch.length / 2), seqMax }
     } else {
@@ -278,23 +300,50 @@ export class Lane {
   }
 
   async #wait(error: BrokerError): Promise<void> {
-    const { breaker, clock, signal } = this.#context
+    const { breaker, clock } = this.#context
     this.#failure = { since: this.#failure?.since ?? clock.monotonic(), error }
     const delayMs = this.#backoff.nextDelayMs()
     this.#context.retrying(this, error, this.#attempts, delayMs)
-    if (error.failure === 'blocked') await this.#rest(() => clock.sleep(delayMs, signal))
+    if (error.failure === 'blocked') await this.#rest((rest) => clock.sleep(delayMs, rest))
     // Once the cluster takes messages again there is nothing to wait for.
-    else await this.#rest(() => breaker.untilClosed(signal, delayMs))
+    else await this.#rest((rest) => breaker.untilClosed(rest, delayMs))
   }
 
-  async #rest(wait: () => Promise<void>): Promise<void> {
-    this.#resting = true
+  /** Waits, but not when there is something to give up, and only until there is. */
+  async #rest(wait: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const { signal } = this.#context
+    if (this.#hasToGiveUp) return
+    const rest = new AbortController()
+    this.#resting = rest
     this.#context.changed()
     try {
-      await wait()
+      await wait(AbortSignal.any([signal, rest.signal]))
+    } catch (error) {
+      if (!rest.signal.aborted || signal.aborted) throw error
     } finally {
-      this.#resting = false
+      this.#resting = null
     }
+  }
+
+  /** The oldest messages go, in their order, as if they were delivered; the receipt names each of them. */
+  async #drop(): Promise<void> {
+    const { clock } = this.#context
+    const limits = { countMax: dropMessagesMax, bytesMax: Number.MAX_SAFE_INTEGER, overheadBytes: 0, skip: 0 }
+    const dropped = this.#queue.peek({ ...limits, seqMax: this.#context.giveUpSeq() - 1 })
+    const seqs = dropped.map(({ seq }) => seq)
+    if (this.#suspicion !== null && (seqs.at(-1) as number) >= this.#suspicion.seqMax) this.#suspicion = null
+    this.#ahead = null
+    this.#attempts = 0
+    this.#queue.drop(dropped.length)
+    this.#context.changed()
+    // Nothing behind them is sent before: they must not come back, after a crash, and go out behind it.
+    await this.#context.recordDurably({
+      kind: 'lost',
+      topic: this.topic,
+      lostAt: clock.now(),
+      reason: 'dropped',
+      ranges: rangesOfSeqs(seqs),
+    })
   }
 
   /** The dead letter is on disk before the receipt that lets the message go. Returns what keeps it from dying, or null. */
@@ -349,6 +398,7 @@ export class Lane {
         }
         const block = await reader.next()
         if (block === null) throw new Error('the journal ends before what was read from it')
+        if (block.lost !== null) await this.#context.lose(block)
         const leftOut = this.#take(block)
         this.#behindFrom = leftOut ?? reader.nextSeq
         if (leftOut !== null || (readers.isContended && clock.monotonic() - startedAt > readTurnMs)) return
@@ -394,5 +444,7 @@ function batchLimits(options: LaneOptions): QueueLimits {
 }
 
 const stuckAfterMs = 1000
+/** How many messages one receipt says to be dropped, at most. */
+const dropMessagesMax = 5000
 /** How long a lane may read back while others wait for their turn. */
 const readTurnMs = 50

@@ -30,6 +30,6 @@ export interface DeadLetterBox {
 
 /** A durable pair of positions: see `CursorPosition`. */
 export interface Cursor {
-  readonly position: { readonly seq: number; readonly mark: number }
-  write(position: { seq: number; mark: number }): Promise<void>
+  readonly position: { readonly seq: number; readonly mark: number; readonly reach?: number }
+  write(position: { seq: number; mark: number; reach: number }): Promise<void>
 }

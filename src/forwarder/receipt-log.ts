@@ -3,7 +3,7 @@ import { OutriggerError, UnavailableError } from '../base/errors.ts'
 import { Wakeup } from '../base/wakeup.ts'
 import type { MessageFate } from '../message/message-fate.ts'
 import type { ReceiptJournal } from './ports.ts'
-import type { Receipt } from '../message/receipt.ts'
+import type { Receipt, SeqRange } from '../message/receipt.ts'
 import { decodeReceipt } from '../message/receipt.ts'
 
 export interface ReceiptLogOptions {
@@ -87,16 +87,17 @@ export class ReceiptLog {
 
   /**
    * Resolves with the receipt's seq in its journal as soon as it, and with it all before it, is durable. Rejects with a
-   * `ReceiptsClosedError` when that will not be.
+   * `ReceiptsClosedError` when that will not be, or with the signal's reason.
    */
-  async recordDurably(receipt: Receipt): Promise<number> {
+  async recordDurably(receipt: Receipt, signal: AbortSignal = this.#stop.signal): Promise<number> {
     const position = this.#pendingFrom + this.#pending.length
     this.#add(receipt)
     this.#urgent = true
     this.#hurry.wake()
+    const either = AbortSignal.any([this.#stop.signal, signal])
     while (this.#pendingFrom <= position) {
-      this.#stop.signal.throwIfAborted()
-      await this.#progress.wait(this.#stop.signal, 1000)
+      either.throwIfAborted()
+      await this.#progress.wait(either, 1000)
     }
     // The receipts of one group got consecutive seqs, and this one was in the newest group.
     return this.#lastSeq - (this.#pendingFrom - 1 - position)
@@ -120,22 +121,42 @@ export class ReceiptLog {
     }
   }
 
-  /** What became of a message, or null when no receipt of it is held. */
+  /**
+   * What became of a message, or null when no receipt of it is held. What was delivered after all (a file that could not be
+   * read was put right) is not lost.
+   */
   async find(seq: number): Promise<MessageFate | null> {
+    let pending: MessageFate | null = null
     for (const receipt of this.#pending) {
-      const fate = fateIn(receipt, seq)
-      if (fate) return fate
+      pending = better(pending, fateIn(receipt, seq))
+      if (isFinal(pending)) return pending
     }
     this.#finding++
     try {
-      const fate = await this.#findIndexed(seq)
-      if (fate || this.#journal.firstSeq >= this.#startSeq) return fate
+      const fate = better(pending, await this.#findIndexed(seq))
+      if (isFinal(fate) || this.#journal.firstSeq >= this.#startSeq) return fate
       this.#indexing ??= this.#indexOlder()
       await this.#indexing
-      return await this.#findIndexed(seq)
+      return better(pending, await this.#findIndexed(seq))
     } catch (error) {
       this.#indexing = null
       throw error
+    } finally {
+      this.#finding--
+    }
+  }
+
+  /** Calls `visit` for the seqs that receipts have which are held: each part of them that lies between `fromSeq` and below `toSeq`. */
+  async finishedBetween(fromSeq: number, toSeq: number, visit: (range: SeqRange) => void): Promise<void> {
+    const visitIn = (receipt: Receipt): void => {
+      for (const [from, to] of rangesOf(receipt))
+        if (from < toSeq && to > fromSeq) visit([Math.max(from, fromSeq), Math.min(to, toSeq)])
+    }
+    // Before anything else: what is pending now may be durable, and behind the reader, when it is through.
+    for (const receipt of this.#pending) visitIn(receipt)
+    this.#finding++
+    try {
+      await this.replay(this.#journal.firstSeq, visitIn)
     } finally {
       this.#finding--
     }
@@ -195,10 +216,9 @@ export class ReceiptLog {
     let seqMin = Number.POSITIVE_INFINITY
     let seqMax = Number.NEGATIVE_INFINITY
     for (const receipt of group) {
-      if (receipt.kind === 'checkpoint') continue
-      const isOne = receipt.kind === 'dead'
-      seqMin = Math.min(seqMin, isOne ? receipt.seq : (receipt.seqs[0] as number))
-      seqMax = Math.max(seqMax, isOne ? receipt.seq : (receipt.seqs.at(-1) as number))
+      const [first, last] = extentOf(receipt)
+      seqMin = Math.min(seqMin, first)
+      seqMax = Math.max(seqMax, last)
     }
     if (seqMax < seqMin) return
     const last = entries.at(-1)
@@ -231,35 +251,80 @@ export class ReceiptLog {
   }
 
   async #findIndexed(seq: number): Promise<MessageFate | null> {
+    let found: MessageFate | null = null
     for (const entry of this.#index.toReversed()) {
       if (seq < entry.seqMin || seq > entry.seqMax) continue
-      const fate = await this.#findBetween(entry.from, entry.to, seq)
-      if (fate) return fate
+      found = better(found, await this.#findBetween(entry.from, entry.to, seq))
+      if (isFinal(found)) return found
     }
-    return null
+    return found
   }
 
   async #findBetween(from: number, to: number, seq: number): Promise<MessageFate | null> {
     const reader = this.#journal.reader(from)
+    let found: MessageFate | null = null
     try {
-      while (reader.nextSeq < to) {
+      while (reader.nextSeq < to && !isFinal(found)) {
         const block = await reader.next()
-        if (block === null) return null
-        let found: MessageFate | null = null
+        if (block === null) break
         block.forEach((_, bytes, start, end) => {
-          found ??= fateIn(decodeReceipt(bytes, start, end), seq)
+          found = better(found, fateIn(decodeReceipt(bytes, start, end), seq))
         })
-        if (found) return found
       }
-      return null
+      return found
     } finally {
       await reader.close()
     }
   }
 }
 
+/** How many messages a receipt finishes; a checkpoint counts as one. */
 function messagesOf(receipt: Receipt): number {
-  return receipt.kind === 'delivered' ? receipt.seqs.length : 1
+  switch (receipt.kind) {
+    case 'delivered':
+      return receipt.seqs.length
+    case 'lost':
+      return receipt.ranges.reduce((sum, [fromSeq, toSeq]) => sum + toSeq - fromSeq, 0)
+    case 'dead':
+    case 'checkpoint':
+      return 1
+  }
+}
+
+/** The lowest and the highest seq of a receipt; the other way round when it has none. */
+function extentOf(receipt: Receipt): readonly [first: number, last: number] {
+  switch (receipt.kind) {
+    case 'delivered':
+      return [receipt.seqs[0] as number, receipt.seqs.at(-1) as number]
+    case 'dead':
+      return [receipt.seq, receipt.seq]
+    case 'lost':
+      return [(receipt.ranges[0] as SeqRange)[0], (receipt.ranges.at(-1) as SeqRange)[1] - 1]
+    case 'checkpoint':
+      return [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
+  }
+}
+
+function rangesOf(receipt: Receipt): readonly SeqRange[] {
+  switch (receipt.kind) {
+    case 'delivered':
+      return receipt.seqs.map((seq): SeqRange => [seq, seq + 1])
+    case 'dead':
+      return [[receipt.seq, receipt.seq + 1]]
+    case 'lost':
+      return receipt.ranges
+    case 'checkpoint':
+      return []
+  }
+}
+
+/** Whether nothing that another receipt says changes it. */
+function isFinal(fate: MessageFate | null): boolean {
+  return fate !== null && fate.state !== 'lost'
+}
+
+function better(a: MessageFate | null, b: MessageFate | null): MessageFate | null {
+  return isFinal(a) ? a : isFinal(b) ? b : (a ?? b)
 }
 
 function fateIn(receipt: Receipt, seq: number): MessageFate | null {
@@ -276,6 +341,10 @@ function fateIn(receipt: Receipt, seq: number): MessageFate | null {
     case 'dead': {
       const { topic, reason, diedAt, attempts } = receipt
       return receipt.seq === seq ? { state: 'dead', topic, reason, diedAt, attempts } : null
+    }
+    case 'lost': {
+      const { reason, lostAt, ranges } = receipt
+      return ranges.some(([fromSeq, toSeq]) => fromSeq <= seq && seq < toSeq) ? { state: 'lost', reason, lostAt } : null
     }
     case 'checkpoint':
       return null

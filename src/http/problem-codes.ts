@@ -43,6 +43,10 @@ export const problemCodes = {
   overloaded: { status: 503, title: 'Outrigger holds as much as it may', retry: true },
   draining: { status: 503, title: 'Outrigger is shutting down', retry: true },
   journal_full: { status: 503, title: 'The journal is full', retry: true },
+  journal_nearly_full: { status: 503, title: 'The journal has no room for low priority', retry: true },
+  topic_share_full: { status: 503, title: 'The topic has used up its share of the journal', retry: true },
+  disk_full: { status: 503, title: 'The disk is full', retry: true },
+  backlog_too_old: { status: 503, title: 'Messages wait for too long already', retry: true },
   ledger_unavailable: { status: 503, title: 'The ledger can’t be asked', retry: true },
   journal_failed: { status: 503, title: 'The journal can’t be written', retry: true },
 } as const satisfies Readonly<

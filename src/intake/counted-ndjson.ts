@@ -14,7 +14,9 @@ export class CountedNdjson extends NdjsonPublish {
   #results: string[] = []
 
   start(): void {
-    if (this.context.admission.isFull) this.refuse(overloadedProblem)
+    const refusal = this.refusal()
+    if (refusal !== null) this.refuse(refusal)
+    else if (this.context.admission.isFull) this.refuse(overloadedProblem)
     else this.begin()
   }
 

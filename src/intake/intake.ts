@@ -41,8 +41,8 @@ export class Intake {
     observer: IntakeObserver | null,
     options: IntakeOptions,
   ) {
-    const appender = new Appender(sink)
-    this.#context = { appender, admission: new Admission(options.pendingBytesMax), clock, observer, options }
+    const appender = new Appender(sink, clock)
+    this.#context = { sink, appender, admission: new Admission(options.pendingBytesMax), clock, observer, options }
     this.#lookup = new MessageLookup(fates, observer)
     const serve = (request: HttpRequest, response: ServerResponse): void => this.#serve(request, response)
     const listenerOptions = { ...options, headersMax: options.headersMax + otherHeadersMax }
@@ -89,6 +89,7 @@ export class Intake {
   async close(): Promise<void> {
     this.#draining = true
     for (const stream of this.#streams) stream.drain()
+    this.#context.appender.close()
     await Promise.all(this.#listeners.map((listener) => listener.close()))
     clearInterval(this.#sweepTimer)
   }
@@ -102,6 +103,7 @@ export class Intake {
   async destroy(): Promise<void> {
     this.#draining = true
     clearInterval(this.#sweepTimer)
+    this.#context.appender.close()
     await Promise.all(this.#listeners.map((listener) => listener.destroy()))
   }
 
@@ -150,6 +152,7 @@ export class Intake {
       throw new Refusal('header_invalid', 'Key, timestamp and headers of NDJSON messages stand in their lines.')
     const shared = {
       topic,
+      isLowPriority: head.isLowPriority,
       partition: head.partition,
       producer: head.producer,
       traceparent: head.traceparent,

@@ -80,6 +80,13 @@ function fateJson(id: string, fate: MessageFate): string {
         diedAt: new Date(fate.diedAt).toISOString(),
         attempts: fate.attempts,
       })
+    case 'lost':
+      return JSON.stringify({
+        id,
+        state: fate.state,
+        reason: fate.reason,
+        lostAt: new Date(fate.lostAt).toISOString(),
+      })
     default:
       return fate satisfies never
   }

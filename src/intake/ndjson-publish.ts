@@ -9,6 +9,11 @@ import { readNdjsonMessage, type SharedFields } from './ndjson-message.ts'
 import { PublishRequest, type PublishContext } from './publish-request.ts'
 import { appendProblem, overloadedProblem, Refusal, tooManyProblem } from './refusal.ts'
 
+/** What the head of a request says for all of its lines. */
+export interface RequestFields extends SharedFields {
+  readonly isLowPriority: boolean
+}
+
 /**
  * A request with a message on each line. Lines are gathered in a group as they come, while the group before is on its way to
  * stable storage. One group at a time is under way, so that no line is kept after one that was refused for want of room; and
@@ -17,7 +22,7 @@ import { appendProblem, overloadedProblem, Refusal, tooManyProblem } from './ref
  * How the client is told is up to the two kinds of it.
  */
 export abstract class NdjsonPublish extends PublishRequest implements BodySink {
-  readonly #shared: SharedFields
+  readonly #shared: RequestFields
   readonly #lines: LineReader
   #gathering = new NdjsonGroup()
   #appending: NdjsonGroup | null = null
@@ -38,7 +43,7 @@ export abstract class NdjsonPublish extends PublishRequest implements BodySink {
   #over = false
   #unwatch: () => void = () => {}
 
-  constructor(context: PublishContext, request: HttpRequest, response: ServerResponse, shared: SharedFields) {
+  constructor(context: PublishContext, request: HttpRequest, response: ServerResponse, shared: RequestFields) {
     super(context, request, response)
     this.#shared = shared
     this.#lines = new LineReader(context.options)
@@ -59,6 +64,13 @@ export abstract class NdjsonPublish extends PublishRequest implements BodySink {
   protected abstract onBroken(problem: Problem): void
   /** Everything was told; of the rest that was not taken, if any, the last line tells. */
   protected abstract end(lineCount: number, acceptedCount: number, rest: Problem | null): void
+
+  /** Why no message of this request can be taken now, or null. */
+  protected refusal(): Problem | null {
+    const { topic, isLowPriority } = this.#shared
+    const refusal = this.context.sink.refusal(topic, isLowPriority)
+    return refusal && appendProblem(refusal)
+  }
 
   protected begin(): void {
     const unwatch = this.request.peer?.whenGone(() => this.abandon())
@@ -200,13 +212,20 @@ export abstract class NdjsonPublish extends PublishRequest implements BodySink {
   #append(): void {
     const group = this.#gathering
     this.#gathering = new NdjsonGroup()
-    const { appender } = this.context
+    const { appender, sink } = this.context
     if (group.messages.length === 0) {
       this.#told(group, group.text('', 0))
       return
     }
     this.#appending = group
-    void appender.append(group.messages).then(
+    const { topic, isLowPriority } = this.#shared
+    const refusal = sink.refusal(topic, isLowPriority)
+    // In the midst of a request as well: it may be a long one, and the journal may have filled up meanwhile.
+    const appended =
+      refusal === null
+        ? appender.append(group.messages, () => this.#over || this.isGone)
+        : Promise.reject<number>(refusal)
+    void appended.then(
       (firstSeq) => this.#onAppended(group, firstSeq),
       (error: unknown) => this.#onAppendFailed(group, error),
     )

@@ -1,3 +1,4 @@
+import { UnavailableError } from '../base/errors.ts'
 import type { ListenAddress } from '../base/listen-address.ts'
 import type { HttpObserver } from '../http/http-listener.ts'
 import type { ProblemCode } from '../http/problem-codes.ts'
@@ -14,7 +15,21 @@ export interface MessageSink {
    * rejects with an `UnavailableError`.
    */
   append(messages: readonly Message[]): Promise<number>
+  /**
+   * Why a message of this topic can't be taken now, or null. Asked before its body is; so it is cheap, and does not say all
+   * that `append` may say.
+   */
+  refusal(topic: string, isLowPriority: boolean): UnavailableError | null
+  /** How long, in milliseconds, a publisher may wait for room after `append` was rejected for want of it. 0: not at all. */
+  readonly roomWaitMs: number
 }
+
+/** Whether an append was rejected for want of room, which may come. */
+export function isFull(error: unknown): boolean {
+  return error instanceof UnavailableError && fullCodes.has(error.code)
+}
+
+const fullCodes: ReadonlySet<string> = new Set(['journal_full', 'disk_full', 'backlog_too_old'])
 
 /** Tells what became of messages. */
 export interface FateSource {

@@ -28,6 +28,8 @@ export class PublishHead {
   traceparent: string | null = null
   tracestate: string | null = null
   idempotencyKey: string | null = null
+  isLowPriority = false
+  #priority: string | null = null
 
   /** `raw` are names and values in turn, as Node gives them: each character stands for a byte. */
   readHeaders(raw: readonly string[]): void {
@@ -103,13 +105,16 @@ export class PublishHead {
       case 'outrigger-producer':
         this.#setProducer(value)
         return
+      case 'outrigger-priority':
+        this.#setPriority(value.toLowerCase())
+        return
       default:
     }
     if (name.startsWith(headerPrefix)) this.#addHeader(name.slice(headerPrefix.length), value)
     else if (name.startsWith('outrigger-'))
       throw new Refusal(
         'header_invalid',
-        `“${name}” is not known. There are Outrigger-Key, -Timestamp, -Producer and -Header-NAME.`,
+        `“${name}” is not known. There are Outrigger-Key, -Timestamp, -Producer, -Priority and -Header-NAME.`,
       )
   }
 
@@ -127,6 +132,14 @@ export class PublishHead {
     const producer = bytes.toString('utf8')
     if (this.producer !== null && this.producer !== producer) throw conflict('producer')
     this.producer = producer
+  }
+
+  #setPriority(value: string): void {
+    if (value !== 'low' && value !== 'normal')
+      throw new Refusal('header_invalid', 'Outrigger-Priority is “low” or “normal”.')
+    if (this.#priority !== null && this.#priority !== value) throw conflict('priority')
+    this.#priority = value
+    this.isLowPriority = value === 'low'
   }
 
   setKey(key: Bytes): void {

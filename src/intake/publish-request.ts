@@ -5,10 +5,11 @@ import type { HttpRequest } from '../http/http-request.ts'
 import { statusOf, type Problem } from '../http/problem.ts'
 import type { Admission } from './admission.ts'
 import type { Appender } from './appender.ts'
-import type { IntakeObserver, IntakeOptions } from './ports.ts'
+import type { IntakeObserver, IntakeOptions, MessageSink } from './ports.ts'
 
 /** What all publish requests share. */
 export interface PublishContext {
+  readonly sink: MessageSink
   readonly appender: Appender
   readonly admission: Admission
   readonly clock: Clock
@@ -29,6 +30,15 @@ export abstract class PublishRequest {
     this.response = response
     // Nobody reads the clock for nobody.
     this.#startedAt = context.observer === null ? 0 : context.clock.monotonic()
+  }
+
+  /**
+   * Whether nobody is there any more to be answered. Who has closed the connection, and who has only said that nothing more
+   * comes, look the same; the latter is not made to wait either, but gets an answer.
+   */
+  get isGone(): boolean {
+    const { socket } = this.request
+    return socket.destroyed || socket.readableEnded
   }
 
   protected refuse(problem: Problem): void {

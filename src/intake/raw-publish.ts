@@ -39,8 +39,11 @@ export class RawPublish extends PublishRequest implements BodySink, Waiter {
 
   start(): void {
     const { contentLength } = this.#head
-    const { bodyBytesMax } = this.context.options
+    const { options, sink } = this.context
+    const { bodyBytesMax } = options
+    const refusal = sink.refusal(this.#topic, this.#head.isLowPriority)
     if (contentLength !== null && contentLength > bodyBytesMax) this.refuse(tooLarge(bodyBytesMax))
+    else if (refusal !== null) this.refuse(appendProblem(refusal))
     else if (this.#reserve(requestOverheadBytes + (contentLength ?? 0))) acceptBody(this.request, this.response, this)
     else this.refuse(overloadedProblem)
   }

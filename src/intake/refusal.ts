@@ -17,7 +17,7 @@ export class Refusal extends OutriggerError {
   }
 }
 
-/** The answer to messages that could not be kept. */
+/** The answer to messages that can't be kept, or could not be. */
 export function appendProblem(error: unknown): Problem {
   if (!(error instanceof UnavailableError)) return internalProblem
   const { code, message, retryAfterSeconds } = error

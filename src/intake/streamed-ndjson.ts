@@ -2,8 +2,7 @@ import type { ServerResponse } from 'node:http'
 import { endEarly } from '../http/answer.ts'
 import type { HttpRequest } from '../http/http-request.ts'
 import type { Problem } from '../http/problem.ts'
-import type { SharedFields } from './ndjson-message.ts'
-import { NdjsonPublish } from './ndjson-publish.ts'
+import { NdjsonPublish, type RequestFields } from './ndjson-publish.ts'
 import type { PublishContext } from './publish-request.ts'
 import { drainingProblem, overloadedProblem } from './refusal.ts'
 
@@ -24,7 +23,7 @@ export class StreamedNdjson extends NdjsonPublish {
     context: PublishContext,
     request: HttpRequest,
     response: ServerResponse,
-    shared: SharedFields,
+    shared: RequestFields,
     whenOver: (stream: StreamedNdjson) => void,
   ) {
     super(context, request, response, shared)
@@ -32,9 +31,10 @@ export class StreamedNdjson extends NdjsonPublish {
   }
 
   start(): void {
-    if (this.context.admission.isFull) {
+    const refusal = this.refusal() ?? (this.context.admission.isFull ? overloadedProblem : null)
+    if (refusal !== null) {
       this.abandon()
-      this.refuse(overloadedProblem)
+      this.refuse(refusal)
       return
     }
     this.request.endless = true

@@ -1,3 +1,10 @@
+/** How much room a file system has, in bytes. */
+export interface DiskSpace {
+  /** What this process may still write. */
+  readonly freeBytes: number
+  readonly totalBytes: number
+}
+
 /**
  * The port to a file system, as the journal needs it. All paths are absolute or relative to the working directory.
  * Every call rejects with the system's error (`code` such as `ENOSPC`, `EIO`); nothing is retried here.
@@ -17,6 +24,8 @@ export interface Disk {
   syncDirectory(path: string): Promise<void>
   /** The size of a file in bytes, or null when there is none. */
   sizeOf(path: string): Promise<number | null>
+  /** The room in the file system that holds `path`, which exists. */
+  space(path: string): Promise<DiskSpace>
 }
 
 export interface DiskFile {

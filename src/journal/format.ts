@@ -10,8 +10,10 @@ const indexEntryBytes = 16
 export const trailerBytes = 16
 
 const formatVersion = 1
+/** The payloads of all blocks are encrypted. */
+const encryptedFeature = 1
 /** Feature bits that this version understands. An unknown bit refuses the segment and leaves the file alone. */
-const knownFeatures = 0
+const knownFeatures = encryptedFeature
 
 const segmentMagic = 0x474a524f // "ORJG"
 const blockMagic = 0x4b42524f // "ORBK"
@@ -25,6 +27,11 @@ export function segmentName(baseSeq: number): string {
   return String(baseSeq).padStart(16, '0') + segmentSuffix
 }
 
+/** Whether a file is no segment yet, or not any more: its name says nothing about what it holds. */
+export function isSpareName(path: string): boolean {
+  return path.endsWith('.spare')
+}
+
 /** The base seq in a segment's file name, or null for any other name. */
 export function baseSeqOf(name: string): number | null {
   return /^[0-9]{16}\.segment$/.test(name) ? Number(name.slice(0, 16)) : null
@@ -33,10 +40,26 @@ export function baseSeqOf(name: string): number | null {
 export interface SegmentHeader {
   readonly journalId: string
   readonly uuid: Buffer
+  /** Of the segment before, zeros when there is none: so a segment from elsewhere, or from the past, does not fit in. */
+  readonly previousUuid: Buffer
   readonly baseSeq: number
   /** Milliseconds since the epoch. */
   readonly createdAt: number
+  /** Null when the segment is not encrypted. */
+  readonly encryption: SegmentEncryption | null
 }
+
+/** Under what a segment's blocks are encrypted. */
+export interface SegmentEncryption {
+  /** Of the key in the key ring. At most 62 ASCII characters. */
+  readonly keyName: string
+  /** The data key, encrypted under that key. At most 126 bytes. */
+  readonly wrappedKey: Buffer
+  /** 8 bytes. */
+  readonly epoch: Buffer
+}
+
+export const noUuid = Buffer.alloc(16)
 
 /** What the CRCs of a segment are seeded with, so that a recycled file's old bytes never validate. */
 export function seedOf(uuid: Buffer): number {
@@ -47,13 +70,27 @@ export function encodeSegmentHeader(header: SegmentHeader): Buffer {
   const bytes = Buffer.alloc(segmentHeaderBytes)
   bytes.writeUInt32LE(segmentMagic, 0)
   bytes.writeUInt32LE(formatVersion, 4)
-  bytes.writeUInt32LE(knownFeatures, 8)
   header.uuid.copy(bytes, 16)
   bytes.write(header.journalId, 32, 16, 'latin1')
   writeUInt64(bytes, header.baseSeq, 48)
   writeUInt64(bytes, header.createdAt, 56)
+  header.previousUuid.copy(bytes, 264)
+  const { encryption } = header
+  if (encryption !== null) {
+    bytes.writeUInt32LE(encryptedFeature, 8)
+    bytes.writeUInt16LE(bytes.write(encryption.keyName, 66, 62, 'latin1'), 64)
+    bytes.writeUInt16LE(encryption.wrappedKey.copy(bytes, 130), 128)
+    encryption.epoch.copy(bytes, 256)
+  }
   bytes.writeUInt32LE(crc32(bytes.subarray(0, segmentHeaderBytes - 4)), segmentHeaderBytes - 4)
   return bytes
+}
+
+/** Everything in a segment header but the wrapped data key, which is bound to it, and the CRC. */
+export function headerToAuthenticate(header: SegmentHeader): Buffer {
+  const bytes = encodeSegmentHeader(header)
+  bytes.fill(0, 128, 256)
+  return bytes.subarray(0, segmentHeaderBytes - 4)
 }
 
 export type ParsedHeader =
@@ -72,19 +109,33 @@ export function parseSegmentHeader(bytes: Buffer): ParsedHeader {
   const unknown = (bytes.readUInt32LE(8) & ~knownFeatures) >>> 0
   if (unknown !== 0)
     return bad(`uses features that this Outrigger does not know (bits 0x${unknown.toString(16)})`, true)
+  const header: SegmentHeader = {
+    uuid: Buffer.from(bytes.subarray(16, 32)),
+    previousUuid: Buffer.from(bytes.subarray(264, 280)),
+    journalId: bytes.toString('latin1', 32, 48).replace(/\0+$/, ''),
+    baseSeq: readUInt64(bytes, 48),
+    createdAt: readUInt64(bytes, 56),
+    encryption: (bytes.readUInt32LE(8) & encryptedFeature) === 0 ? null : parseEncryption(bytes),
+  }
+  // What means nothing is not in `headerToAuthenticate` as it stands in the file; so it must be as it was written.
+  if (header.encryption !== null && !encodeSegmentHeader(header).equals(bytes.subarray(0, segmentHeaderBytes)))
+    return bad('segment header was changed by somebody: it holds more than is ever written')
+  return { ok: true, crc, header }
+}
+
+function parseEncryption(bytes: Buffer): SegmentEncryption {
+  const nameEnd = 66 + Math.min(bytes.readUInt16LE(64), 62)
+  const keyEnd = 130 + Math.min(bytes.readUInt16LE(128), 126)
   return {
-    ok: true,
-    crc,
-    header: {
-      uuid: Buffer.from(bytes.subarray(16, 32)),
-      journalId: bytes.toString('latin1', 32, 48).replace(/\0+$/, ''),
-      baseSeq: readUInt64(bytes, 48),
-      createdAt: readUInt64(bytes, 56),
-    },
+    keyName: bytes.toString('latin1', 66, nameEnd),
+    wrappedKey: Buffer.from(bytes.subarray(130, keyEnd)),
+    epoch: Buffer.from(bytes.subarray(256, 264)),
   }
 }
 
 const gapFlag = 1
+const encryptedFlag = 2
+const lostFlag = 4
 
 export interface BlockHeader {
   readonly payloadBytes: number
@@ -92,6 +143,10 @@ export interface BlockHeader {
   readonly count: number
   /** Its records are lost: it has no payload, and only says which they were. */
   readonly isGap: boolean
+  /** Of a gap: its records were there, and could not be read any more. Else their seqs were left out. */
+  readonly isLost?: true
+  /** The payload is ciphertext, and an authentication tag. */
+  readonly isEncrypted: boolean
   /** Position in its segment, from 0. */
   readonly number: number
   readonly previousCrc: number
@@ -99,21 +154,26 @@ export interface BlockHeader {
   readonly writtenAt: number
 }
 
-/** Completes a block in place: header before the payload that already stands at `blockHeaderBytes`, CRC behind it. Returns that CRC. */
-export function sealBlock(block: Buffer, header: BlockHeader, seed: number): number {
+/** Writes a block's header before the payload, which need not be there yet. */
+export function encodeBlockHeader(block: Buffer, header: BlockHeader, seed: number): void {
   block.writeUInt32LE(blockMagic, 0)
   block.writeUInt32LE(header.payloadBytes, 4)
   writeUInt64(block, header.firstSeq, 8)
   block.writeUInt32LE(header.count, 16)
-  block.writeUInt32LE(header.isGap ? gapFlag : 0, 20)
+  const lost = header.isLost === true ? lostFlag : 0
+  block.writeUInt32LE((header.isGap ? gapFlag : 0) | (header.isEncrypted ? encryptedFlag : 0) | lost, 20)
   block.writeUInt32LE(header.number, 24)
   block.writeUInt32LE(header.previousCrc, 28)
   writeUInt64(block, header.writtenAt, 32)
   block.writeUInt32LE(0, 40)
-  const headerCrc = crc32(block.subarray(0, 44), seed)
-  block.writeUInt32LE(headerCrc, 44)
+  block.writeUInt32LE(crc32(block.subarray(0, 44), seed), 44)
+}
+
+/** Completes a block in place: header before the payload that already stands at `blockHeaderBytes`, CRC behind it. Returns that CRC. */
+export function sealBlock(block: Buffer, header: BlockHeader, seed: number): number {
+  encodeBlockHeader(block, header, seed)
   const end = blockHeaderBytes + header.payloadBytes
-  const crc = crc32(block.subarray(blockHeaderBytes, end), headerCrc)
+  const crc = crc32(block.subarray(blockHeaderBytes, end), block.readUInt32LE(44))
   block.writeUInt32LE(crc, end)
   return crc
 }
@@ -127,6 +187,8 @@ export function parseBlockHeader(bytes: Buffer, at: number, seed: number): Block
     firstSeq: readUInt64(bytes, at + 8),
     count: bytes.readUInt32LE(at + 16),
     isGap: (bytes.readUInt32LE(at + 20) & gapFlag) !== 0,
+    isEncrypted: (bytes.readUInt32LE(at + 20) & encryptedFlag) !== 0,
+    ...((bytes.readUInt32LE(at + 20) & lostFlag) !== 0 && { isLost: true as const }),
     number: bytes.readUInt32LE(at + 24),
     previousCrc: bytes.readUInt32LE(at + 28),
     writtenAt: readUInt64(bytes, at + 32),
@@ -166,23 +228,34 @@ export interface Footer {
   readonly index: readonly IndexEntry[]
 }
 
-/** The footer with the trailer that ends the file. */
-export function encodeFooter(footer: Footer, seed: number): Buffer {
-  const footerBytes = footerHeaderBytes + footer.index.length * indexEntryBytes + 4
-  const bytes = Buffer.alloc(footerBytes + trailerBytes)
-  bytes.writeUInt32LE(footerMagic, 0)
-  bytes.writeUInt32LE(footer.index.length, 4)
-  writeUInt64(bytes, footer.nextSeq, 8)
-  writeUInt64(bytes, footer.offset, 16)
+/** The footer with the trailer that ends the file. `mac` gives what authenticates it in an encrypted segment, and nothing in others. */
+export function encodeFooter(footer: Footer, seed: number, mac: (footer: Buffer) => Buffer = noMac): Buffer {
+  const indexEnd = footerHeaderBytes + footer.index.length * indexEntryBytes
+  const head = Buffer.alloc(indexEnd)
+  head.writeUInt32LE(footerMagic, 0)
+  head.writeUInt32LE(footer.index.length, 4)
+  writeUInt64(head, footer.nextSeq, 8)
+  writeUInt64(head, footer.offset, 16)
   footer.index.forEach(([firstSeq, offset], i) => {
-    writeUInt64(bytes, firstSeq, footerHeaderBytes + i * indexEntryBytes)
-    writeUInt64(bytes, offset, footerHeaderBytes + i * indexEntryBytes + 8)
+    writeUInt64(head, firstSeq, footerHeaderBytes + i * indexEntryBytes)
+    writeUInt64(head, offset, footerHeaderBytes + i * indexEntryBytes + 8)
   })
-  bytes.writeUInt32LE(crc32(bytes.subarray(0, footerBytes - 4), seed), footerBytes - 4)
-  writeUInt64(bytes, footer.offset, footerBytes)
-  bytes.writeUInt32LE(trailerMagic, footerBytes + 8)
-  bytes.writeUInt32LE(crc32(bytes.subarray(footerBytes, footerBytes + 12), seed), footerBytes + 12)
-  return bytes
+  const authenticated = Buffer.concat([head, mac(head)])
+  const tail = Buffer.alloc(4 + trailerBytes)
+  tail.writeUInt32LE(crc32(authenticated, seed), 0)
+  writeUInt64(tail, footer.offset, 4)
+  tail.writeUInt32LE(trailerMagic, 12)
+  tail.writeUInt32LE(crc32(tail.subarray(4, 16), seed), 16)
+  return Buffer.concat([authenticated, tail])
+}
+
+function noMac(): Buffer {
+  return Buffer.alloc(0)
+}
+
+/** What a footer takes, without the trailer. */
+export function footerBytes({ index }: Footer, macBytes: number): number {
+  return footerHeaderBytes + index.length * indexEntryBytes + macBytes + 4
 }
 
 /** Where the footer begins, from the file's last `trailerBytes`; null when the segment was not sealed. */
@@ -191,14 +264,23 @@ export function parseTrailer(bytes: Buffer, seed: number): number | null {
   return crc32(bytes.subarray(0, 12), seed) === bytes.readUInt32LE(12) ? readUInt64(bytes, 0) : null
 }
 
-/** The footer in `bytes` (without the trailer), or null when it is not a valid one. */
-export function parseFooter(bytes: Buffer, seed: number): Footer | null {
-  if (bytes.length < footerHeaderBytes + 4 || bytes.readUInt32LE(0) !== footerMagic) return null
-  const entries = bytes.readUInt32LE(4)
-  const end = footerHeaderBytes + entries * indexEntryBytes
+/**
+ * The footer in `bytes` (without the trailer), or null when it is not a valid one. Of an encrypted segment, `isMac` tells
+ * whether the `macBytes` behind it authenticate it.
+ */
+export function parseFooter(
+  bytes: Buffer,
+  seed: number,
+  macBytes = 0,
+  isMac: (footer: Buffer, mac: Buffer) => boolean = () => true,
+): Footer | null {
+  if (bytes.length < footerHeaderBytes + macBytes + 4 || bytes.readUInt32LE(0) !== footerMagic) return null
+  const indexEnd = footerHeaderBytes + bytes.readUInt32LE(4) * indexEntryBytes
+  const end = indexEnd + macBytes
   if (bytes.length < end + 4 || crc32(bytes.subarray(0, end), seed) !== bytes.readUInt32LE(end)) return null
+  if (!isMac(bytes.subarray(0, indexEnd), bytes.subarray(indexEnd, end))) return null
   const index: IndexEntry[] = []
-  for (let at = footerHeaderBytes; at < end; at += indexEntryBytes)
+  for (let at = footerHeaderBytes; at < indexEnd; at += indexEntryBytes)
     index.push([readUInt64(bytes, at), readUInt64(bytes, at + 8)])
   return { nextSeq: readUInt64(bytes, 8), offset: readUInt64(bytes, 16), index }
 }

@@ -186,7 +186,7 @@ interface Extent {
 
 /** How far a segment is written, by going through its blocks: rot is found when a copy is made, not when it is needed. */
 async function extentOf(disk: Disk, path: string, file: DiskFile): Promise<Extent> {
-  const reader = await SegmentReader.open(disk, path)
+  const reader = await SegmentReader.openUnread(disk, path)
   try {
     const { uuid } = reader.header
     const footer = await reader.footer()

@@ -12,6 +12,18 @@ export class JournalUnsupportedError extends OutriggerError {
   override readonly code = 'journal_unsupported'
 }
 
+/** A segment or a cursor is encrypted under a key that the key ring does not hold. It is left as it is. */
+export class JournalKeyMissingError extends OutriggerError {
+  override readonly name = 'JournalKeyMissingError'
+  override readonly code = 'journal_key_missing'
+}
+
+/** There is something that is not encrypted, in a journal that is. */
+export class JournalUnencryptedError extends OutriggerError {
+  override readonly name = 'JournalUnencryptedError'
+  override readonly code = 'journal_unencrypted'
+}
+
 /** Another process uses the same data directory. */
 export class DirectoryLockedError extends OutriggerError {
   override readonly name = 'DirectoryLockedError'

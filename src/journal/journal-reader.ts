@@ -1,29 +1,46 @@
-import { join } from 'node:path'
+import type { RecordBlock } from '../base/record-reader.ts'
 import type { Disk } from './disk.ts'
 import { baseSeqOf, segmentName } from './format.ts'
 import type { JournalEnd } from './journal-end.ts'
 import { JournalCorruptError } from './journal-errors.ts'
-import type { Block } from './segment-reader.ts'
-import { SegmentReader, corruptHint } from './segment-reader.ts'
+import { JournalGap } from './journal-gap.ts'
+import type { KeyRing } from './key-ring.ts'
+import type { JournalDamage, Quarantine } from './quarantine.ts'
+import { SegmentChain } from './segment-chain.ts'
+import type { SegmentFiles, SegmentLimit } from './segment-walk.ts'
+import { SegmentWalk, surveySegment } from './segment-walk.ts'
 
 /**
  * Reads a journal from its files, in order, never beyond its durable end. Any number of readers may work beside the
  * writer, in its thread or in another; what they read was just written, so it comes from the page cache.
+ *
+ * Where records are damaged, or a file is missing, it gives a gap in their place, and goes on behind it. What can't be read
+ * because of an I/O error, of a key that is missing, or of a format that is not known, is no damage: that is thrown.
  */
 export class JournalReader {
-  readonly #disk: Disk
-  readonly #directory: string
+  readonly #files: SegmentFiles
   readonly #end: JournalEnd
-  #segment: SegmentReader | null = null
+  readonly #quarantine: Quarantine | null
+  #walk: SegmentWalk | null = null
   /** Where the next segment begins, once there is one. */
   #limit: number | null = null
   #nextSeq: number
 
-  /** Starts at `fromSeq`, or at the oldest message still there when that one is gone. */
-  constructor(disk: Disk, directory: string, end: JournalEnd, fromSeq: number) {
-    this.#disk = disk
-    this.#directory = directory
+  /**
+   * Starts at `fromSeq`, or at the oldest message still there when that one is gone. Without a quarantine, damage is not
+   * reported.
+   */
+  constructor(
+    disk: Disk,
+    directory: string,
+    end: JournalEnd,
+    fromSeq: number,
+    keys: KeyRing | null = null,
+    quarantine: Quarantine | null = null,
+  ) {
+    this.#files = { disk, directory, keys, chain: quarantine?.chain ?? new SegmentChain() }
     this.#end = end
+    this.#quarantine = quarantine
     this.#nextSeq = fromSeq
   }
 
@@ -33,44 +50,71 @@ export class JournalReader {
   }
 
   /**
-   * The next block, or null at the durable end. The first block after a seek may begin before the seq that was asked
-   * for. Throws a `JournalCorruptError` where a block should be and is not.
+   * The next block, or a gap, or null at the durable end. The first one after a seek may begin before the seq that was asked
+   * for.
    */
-  async next(): Promise<Block | null> {
+  async next(): Promise<RecordBlock | null> {
     for (;;) {
-      const available = this.#end.nextSeq - this.#nextSeq
-      if (available <= 0) return null
-      if (this.#segment === null) {
+      const endSeq = this.#end.nextSeq
+      if (endSeq <= this.#nextSeq) return null
+      const walk = this.#walk
+      if (walk === null) {
         // It may have moved on, over what is gone: look again whether anything is available there.
         await this.#seek()
         continue
       }
-      if (this.#limit === null && this.#end.activeBase !== this.#segment.header.baseSeq)
-        this.#limit = await this.#baseAfter(this.#segment.header.baseSeq)
-      if (this.#limit !== null && this.#segment.nextSeq >= this.#limit) {
-        await this.#roll(this.#segment, this.#limit)
+      if (this.#limit === null && this.#end.activeBase !== walk.base) this.#limit = await this.#baseAfter(walk.base)
+      if (this.#limit !== null && Math.max(walk.nextSeq, this.#nextSeq) >= this.#limit) {
+        await this.#roll(walk, this.#limit)
         continue
       }
-      const block = await this.#segment.next(available)
-      if (block === null && (await this.#isGone(this.#segment.header.baseSeq))) {
-        await this.close()
-        continue
-      }
-      if (block === null)
-        throw new JournalCorruptError(
-          `${this.#segment.path} is corrupt at byte ${this.#segment.offset}: message ${this.#segment.nextSeq} should begin there`,
-          { hint: corruptHint },
-        )
-      if (block.firstSeq + block.count <= this.#nextSeq) continue
+      const limit: SegmentLimit =
+        this.#limit === null ? { kind: 'end', seq: endSeq } : { kind: 'next', base: this.#limit }
+      const block = await this.#read(walk, limit)
+      if (block === null || block.firstSeq + block.count <= this.#nextSeq) continue
       this.#nextSeq = block.firstSeq + block.count
       return block
     }
   }
 
   async close(): Promise<void> {
-    const segment = this.#segment
-    this.#segment = null
-    await segment?.close()
+    const walk = this.#walk
+    this.#walk = null
+    await walk?.close()
+  }
+
+  /** What the segment gives next; null when that is nothing, or when the segment was released meanwhile. */
+  async #read(walk: SegmentWalk, limit: SegmentLimit): Promise<RecordBlock | null> {
+    try {
+      const read = await walk.next(limit)
+      if (read === null || !('reason' in read)) return read
+      // Its file may hold a new segment since, or have been taken away while it was looked at.
+      if (!(await this.#isGone(walk.base))) return await this.#gap(walk, read, limit)
+    } catch (error) {
+      if (!(await this.#isGone(walk.base))) throw error
+    }
+    await this.close()
+    return null
+  }
+
+  /** What stands for a damage; null when nothing is lost that was not passed already. */
+  async #gap(walk: SegmentWalk, damage: JournalDamage, limit: SegmentLimit): Promise<JournalGap | null> {
+    const { reason, fromSeq, toSeq } = damage
+    if (toSeq < this.#nextSeq) return null
+    await this.#report(walk.base, damage, limit)
+    return toSeq > fromSeq ? new JournalGap(fromSeq, toSeq, reason) : null
+  }
+
+  async #report(base: number, damage: JournalDamage, limit: SegmentLimit): Promise<void> {
+    const { reason, fromSeq, toSeq } = damage
+    if (reason === 'missing') {
+      await this.#quarantine?.report(segmentName(fromSeq), fromSeq, toSeq, async () => [damage])
+    } else {
+      const until = limit.kind === 'next' ? limit.base : limit.seq
+      await this.#quarantine?.report(segmentName(base), fromSeq, until, async () =>
+        surveySegment(this.#files, base, await this.#bases(), limit),
+      )
+    }
   }
 
   /**
@@ -81,36 +125,26 @@ export class JournalReader {
     const bases = await this.#bases()
     const base = bases.findLast((candidate) => candidate <= this.#nextSeq) ?? bases[0]
     if (base === undefined)
-      throw new JournalCorruptError(`${this.#directory} has no segment that could hold message ${this.#nextSeq}`)
-    const segment = await this.#open(base)
-    if (segment === null) return
-    this.#segment = segment
+      throw new JournalCorruptError(`${this.#files.directory} has no segment that could hold message ${this.#nextSeq}`)
+    const walk = await this.#open(base, bases)
+    if (walk === null) return
+    this.#walk = walk
     this.#limit = null
     this.#nextSeq = Math.max(this.#nextSeq, base)
-    const footer = await segment.footer()
-    const entry = footer?.index.findLast(([firstSeq]) => firstSeq <= this.#nextSeq)
-    if (entry) segment.jump(entry[0], entry[1])
+    await walk.seek(this.#nextSeq)
   }
 
-  async #roll(ended: SegmentReader, base: number): Promise<void> {
-    if (ended.nextSeq > base)
-      throw new JournalCorruptError(`${ended.path} runs into the next segment, which begins with message ${base}`)
-    const next = await this.#open(base)
-    this.#segment = next
+  async #roll(ended: SegmentWalk, base: number): Promise<void> {
+    this.#walk = await this.#open(base, await this.#bases())
     this.#limit = null
     await ended.close()
   }
 
   /** The segment, or null when it was released meanwhile. */
-  async #open(base: number): Promise<SegmentReader | null> {
-    const path = join(this.#directory, segmentName(base))
-    let segment: SegmentReader | null = null
+  async #open(base: number, bases: readonly number[]): Promise<SegmentWalk | null> {
     try {
-      segment = await SegmentReader.open(this.#disk, path)
-      if (segment.header.baseSeq === base) return segment
-      throw new JournalCorruptError(`${path} begins with message ${segment.header.baseSeq}`, { hint: corruptHint })
+      return await SegmentWalk.open(this.#files, base, bases)
     } catch (error) {
-      await segment?.close()
       if (await this.#isGone(base)) return null
       throw error
     }
@@ -126,7 +160,7 @@ export class JournalReader {
   }
 
   async #bases(): Promise<number[]> {
-    const names = await this.#disk.list(this.#directory)
+    const names = await this.#files.disk.list(this.#files.directory)
     return names.flatMap((name) => baseSeqOf(name) ?? []).toSorted((a, b) => a - b)
   }
 }

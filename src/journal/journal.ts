@@ -12,18 +12,19 @@
  *   HEADER, 4096 bytes
  *        0    4  magic "ORJG"
  *        4    4  format version, 1
- *        8    4  feature bits; a bit that is not known refuses the segment (none is defined yet; encryption will be one)
+ *        8    4  feature bits; a bit that is not known refuses the segment. Bit 0: encrypted
  *       12    4  zero
  *       16   16  segment uuid, random
  *       32   16  journal id, padded with zeros
  *       48    8  base seq: the seq of the first record
  *       56    8  created at, milliseconds since the epoch
- *       64    2  key id length        \
- *       66   62  key id                | for encryption: the wrapped data key of this segment;
+ *       64    2  key name length      \
+ *       66   62  key name              | for encryption: the wrapped data key of this segment;
  *      128    2  wrapped key length    | zeros without
  *      130  126  wrapped data key      |
  *      256    8  nonce epoch          /
- *      264 3828  zeros
+ *      264   16  uuid of the segment before; zeros when there is none (or from a version that did not write it)
+ *      280 3812  zeros
  *     4092    4  CRC of bytes 0..4091
  *
  *   BLOCK: what one group commit writes
@@ -31,13 +32,14 @@
  *        4    4  payload bytes, n
  *        8    8  seq of the first record
  *       16    4  number of records
- *       20    4  flags; bit 0: a gap, whose records are lost, and which has no payload (encryption will use others)
+ *       20    4  flags; bit 0: a gap, which has no payload: its seqs were left out, or with bit 2 set, its records were there,
+ *                and a repair could not read them any more; bit 1: the payload is encrypted
  *       24    4  block number in its segment, from 0
  *       28    4  CRC of the previous block (its last 4 bytes); of the segment header for block 0
  *       32    8  written at, milliseconds since the epoch
  *       40    4  zero
  *       44    4  header CRC: of bytes 0..43, seeded with `seed`
- *       48    n  payload: for each record its length (4) and its bytes
+ *       48    n  payload: for each record its length (4) and its bytes; encrypted: the ciphertext of that, and a tag (16)
  *     48+n    4  payload CRC, seeded with the header CRC
  *
  *   FOOTER, behind the last block, and at the very end of the file
@@ -46,11 +48,23 @@
  *        8    8  next seq: one past the segment's last
  *       16    8  offset of this footer
  *       24  16k  index: seq (8) and offset (8) of a block, about every 64 KiB
+ *   24+16k       encrypted: HMAC-SHA-256 (32) of all above; the footer's end is further behind by as much
  *   24+16k    4  CRC of all above, seeded with `seed`
  *   28+16k    8  offset of this footer
  *   36+16k    4  magic "ORND"
  *   40+16k    4  CRC of the 12 bytes above, seeded with `seed`
  * ```
+ *
+ * Encryption (AES-256-GCM, NIST SP 800-38D). Each segment has a random data key, which its header keeps encrypted ("wrapped")
+ * under a key of the key ring: nonce (24), ciphertext (32), tag (16). The key's name is its id, `/`, and a check value: the first
+ * 16 hexadecimal digits of HMAC-SHA-256 of the text "outrigger key check" under it.
+ * - What wraps is HMAC-SHA-256 of the text "outrigger wrap" and the nonce's first half under the key of the ring; the other half
+ *   is the nonce.
+ * - Wrapping authenticates the whole header but bytes 128..255 and the CRC, so a header fits its own data key only.
+ * - A block's nonce is the epoch (8) and the block number (4). A number is used once a segment: what could not be written goes
+ *   to a new segment under another data key, and so does what follows a restart.
+ * - A block's payload authenticates its 48 bytes of header: number, seq, and the CRC of the block before.
+ * - The footer's HMAC key is HMAC-SHA-256 of the text "outrigger footer" under the data key.
  *
  * Rules that keep what was answered:
  * - An append is answered after its block was written and synced. One block is unsynced at a time, so an invalid block
@@ -65,14 +79,19 @@ import { randomBytes } from 'node:crypto'
 import type { Clock } from '../base/clock.ts'
 import { OutriggerError, UnavailableError, messageOf } from '../base/errors.ts'
 import { journalIdOf } from '../message/message-id.ts'
+import type { ActiveSegment } from './active-segment.ts'
 import type { Disk } from './disk.ts'
 import { blockHeaderBytes, blockTrailerBytes, segmentHeaderBytes } from './format.ts'
 import { JournalEnd } from './journal-end.ts'
 import { JournalReader } from './journal-reader.ts'
+import type { KeyRing } from './key-ring.ts'
 import { PendingBlock } from './pending-block.ts'
+import type { QuarantineObserver } from './quarantine.ts'
+import { Quarantine } from './quarantine.ts'
 import type { RecordCodec } from './record-codec.ts'
-import type { ActiveSegment } from './segment-store.ts'
+import { tagBytes } from './segment-cipher.ts'
 import { SegmentStore } from './segment-store.ts'
+import type { BlockTally, RecordTally } from './topic-backlogs.ts'
 
 export interface JournalOptions {
   readonly directory: string
@@ -83,6 +102,10 @@ export interface JournalOptions {
   readonly full?: { readonly setting: string; readonly hint: string }
   /** What one group commit holds at most, unless a single record is larger. Default 1 MiB. */
   readonly blockBytesMax?: number
+  /** What everything is encrypted with; not encrypted by default. */
+  readonly keys?: KeyRing | null
+  /** Is told of damage that this journal's own readers find. */
+  readonly damage?: QuarantineObserver
 }
 
 /** What a journal tells about its work. */
@@ -99,6 +122,8 @@ export class RecordTooLargeError extends OutriggerError {
   override readonly code = 'record_too_large'
 }
 
+/** A block has four bytes for it. */
+const gapCountMax = 2 ** 32 - 1
 /** After a failure, how long appends are refused at once before the disk is tried again. */
 const failurePauseMs = 500
 
@@ -113,6 +138,7 @@ export class Journal<T> {
   readonly #observer: JournalObserver
   readonly #disk: Disk
   readonly #store: SegmentStore
+  readonly #quarantine: Quarantine
   readonly #blockBytesMax: number
   readonly #recordBytesMax: number
   #active: ActiveSegment | null
@@ -124,6 +150,9 @@ export class Journal<T> {
   /** Blocks waiting for their commit; the last one is still filling. */
   #queue: PendingBlock[] = []
   #queuedBytes = 0
+  readonly #tally: RecordTally<T> | null
+  /** Of the block that is filling. */
+  #tallying: BlockTally<T> | null = null
   readonly #spareBuffers: Buffer[] = []
   #committing: Promise<void> | null = null
   #failure: { readonly error: unknown; readonly until: number } | null = null
@@ -140,24 +169,33 @@ export class Journal<T> {
     codec: RecordCodec<T>,
     observer: JournalObserver,
     options: JournalOptions,
+    tally: RecordTally<T> | null,
   ) {
     this.id = store.journalId
+    this.#tally = tally
     this.#disk = disk
     this.#store = store
+    this.#quarantine = new Quarantine(disk, options.directory, clock, options.damage)
     this.#active = active
     this.#clock = clock
     this.#codec = codec
     this.#observer = observer
     this.#options = options
     this.#blockBytesMax = Math.min(options.blockBytesMax ?? 1024 * 1024, options.segmentBytes / 2)
-    this.#recordBytesMax = options.segmentBytes - segmentHeaderBytes - blockHeaderBytes - blockTrailerBytes - 4
+    this.#recordBytesMax =
+      options.segmentBytes -
+      segmentHeaderBytes -
+      blockHeaderBytes -
+      (options.keys ? tagBytes : 0) -
+      blockTrailerBytes -
+      4
     this.#nextSeq = nextSeq
     this.end.publish(nextSeq, store.lastBase ?? nextSeq)
   }
 
   /**
    * Opens the journal in `options.directory`, or makes a new one there. Time and memory do not depend on how much it
-   * holds: only an unsealed last segment is read.
+   * holds: only an unsealed last segment is read. `tally` is told of every record that is kept from now on.
    */
   static async open<T>(
     disk: Disk,
@@ -165,6 +203,7 @@ export class Journal<T> {
     codec: RecordCodec<T>,
     observer: JournalObserver,
     options: JournalOptions,
+    tally: RecordTally<T> | null = null,
   ): Promise<Journal<T>> {
     await disk.makeDirectory(options.directory)
     const { store, nextSeq, active } = await SegmentStore.open(
@@ -174,8 +213,9 @@ export class Journal<T> {
       clock,
       () => journalIdOf(randomBytes(8)),
       randomBytes,
+      options.keys ?? null,
     )
-    return new Journal(disk, store, nextSeq, active, clock, codec, observer, options)
+    return new Journal(disk, store, nextSeq, active, clock, codec, observer, options, tally)
   }
 
   get directory(): string {
@@ -224,22 +264,30 @@ export class Journal<T> {
 
   /** Reads from a seq on, or from the oldest record when that one is gone. */
   reader(fromSeq: number): JournalReader {
-    return new JournalReader(this.#disk, this.directory, this.end, fromSeq)
+    return new JournalReader(
+      this.#disk,
+      this.directory,
+      this.end,
+      fromSeq,
+      this.#options.keys ?? null,
+      this.#quarantine,
+    )
   }
 
   /**
-   * Makes `seq` the next one. When it is greater than that is already, those in between were given before and are lost: a gap
-   * block says which, durably, so that none of them is ever given to another record.
+   * Makes `seq` the next one. When it is greater than that is already, those in between may have been given before: gap blocks
+   * say which, durably, so that none of them is ever given to another record. `areLost`: records had them, and are gone.
    */
-  async skipTo(seq: number): Promise<void> {
-    if (seq <= this.#nextSeq) return
-    const block = new PendingBlock(this.#nextSeq)
-    block.makeGap(seq - this.#nextSeq)
-    this.#queue.push(block)
-    this.#nextSeq = seq
-    const committed = block.committed(block.firstSeq)
-    this.#committing ??= this.#commitAll()
-    await committed
+  async skipTo(seq: number, areLost = false): Promise<void> {
+    while (seq > this.#nextSeq) {
+      const block = new PendingBlock(this.#nextSeq)
+      block.makeGap(Math.min(seq - this.#nextSeq, gapCountMax), areLost)
+      this.#queue.push(block)
+      this.#nextSeq += block.count
+      const committed = block.committed(block.firstSeq)
+      this.#committing ??= this.#commitAll()
+      await committed
+    }
   }
 
   /**
@@ -272,6 +320,14 @@ export class Journal<T> {
   /** The lowest seq below which there are at least `bytes`, as near to it as whole segments allow. */
   seqAfter(bytes: number): number {
     return this.#store.seqAfter(bytes)
+  }
+
+  /**
+   * Whether files that are done with are kept for the next segments. When not, they are deleted, those that are kept already
+   * too: a disk that is full has no room for them.
+   */
+  keepSpares(keeps: boolean): Promise<void> {
+    return this.#store.keepSpares(keeps)
   }
 
   /** Why the last records that were appended could not be kept; null when they were. */
@@ -317,10 +373,12 @@ export class Journal<T> {
     ) {
       block = new PendingBlock(this.#nextSeq, this.#spareBuffers.pop())
       this.#queue.push(block)
+      if (this.#tally !== null) block.tally = this.#tallying = this.#tally.begin(this.#nextSeq)
     }
     const before = block.bytes
     block.add(record, sizeMax, this.#codec)
     this.#queuedBytes += block.bytes - before
+    this.#tallying?.add(record, block.bytes - before)
     this.#nextSeq++
   }
 
@@ -339,6 +397,7 @@ export class Journal<T> {
       }
       this.#unwritable = null
       this.#queuedBytes -= block.payloadBytes
+      block.tally?.keep()
       this.#observer.committed(block.count, block.bytes, this.#clock.monotonic() - startedAt)
       block.resolve()
       this.#recycle(block.buffer)
@@ -361,7 +420,7 @@ export class Journal<T> {
   }
 
   async #commit(block: PendingBlock): Promise<void> {
-    if (this.#active && !this.#active.hasRoomFor(block.bytes + blockTrailerBytes)) {
+    if (this.#active && !this.#active.hasRoomFor(block)) {
       // Before the next one begins: once that has its name, what were added here would not count.
       this.#store.sealLater(this.#active)
       this.#active = null

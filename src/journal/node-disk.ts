@@ -1,5 +1,5 @@
 import * as fs from 'node:fs'
-import { mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, stat, statfs, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { OutriggerError, codeOf } from '../base/errors.ts'
 import type { Disk, DiskFile } from './disk.ts'
@@ -38,6 +38,10 @@ export const nodeDisk: Disk = {
       if (codeOf(error) === 'ENOENT') return null
       throw error
     }
+  },
+  async space(path) {
+    const { bavail, blocks, bsize } = await statfs(path)
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize }
   },
 }
 

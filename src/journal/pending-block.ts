@@ -13,10 +13,14 @@ export class PendingBlock {
   count = 0
   /** Its records are lost; it says only which they were. */
   isGap = false
+  /** Of a gap: they were there, and can't be read any more. Else their seqs are only left out. */
+  isLost = false
   /** With room for the header before the payload. */
   buffer: Buffer
   /** Where the payload ends. */
   bytes = blockHeaderBytes
+  /** Counts its records when they are kept. */
+  tally: { keep(): void } | null = null
   readonly #waiters: Waiter[] = []
 
   constructor(firstSeq: number, buffer: Buffer = Buffer.allocUnsafeSlow(64 * 1024)) {
@@ -38,9 +42,10 @@ export class PendingBlock {
   }
 
   /** Of an empty block: it stands for so many records that are lost. */
-  makeGap(count: number): void {
+  makeGap(count: number, isLost = false): void {
     this.count = count
     this.isGap = true
+    this.isLost = isLost
   }
 
   /** Resolves with `firstSeq` when the block is on stable storage. */

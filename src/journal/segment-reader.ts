@@ -14,6 +14,9 @@ import {
   trailerBytes,
 } from './format.ts'
 import { JournalCorruptError, JournalUnsupportedError } from './journal-errors.ts'
+import type { KeyRing } from './key-ring.ts'
+import type { SegmentCipher } from './segment-cipher.ts'
+import { footerMacBytes, segmentCipher } from './segment-cipher.ts'
 
 /** A block as read; valid until its reader reads on. */
 export class Block {
@@ -21,20 +24,21 @@ export class Block {
   readonly count: number
   /** Milliseconds since the epoch. */
   readonly writtenAt: number
-  readonly #isGap: boolean
+  /** Not null when its records are lost, and it only says which they were. */
+  readonly lost: { readonly reason: 'skipped' | 'corrupt' } | null
   readonly #payload: Buffer
 
-  constructor({ firstSeq, count, writtenAt, isGap }: BlockHeader, payload: Buffer) {
+  constructor({ firstSeq, count, writtenAt, isGap, isLost }: BlockHeader, payload: Buffer) {
     this.firstSeq = firstSeq
     this.count = count
     this.writtenAt = writtenAt
-    this.#isGap = isGap
+    this.lost = isGap ? { reason: isLost ? 'corrupt' : 'skipped' } : null
     this.#payload = payload
   }
 
   /** Calls `visit` for every record, in order, with the place of its bytes; for none of a gap, whose records are lost. */
   forEach(visit: (seq: number, bytes: Buffer, start: number, end: number) => void): void {
-    if (this.#isGap) return
+    if (this.lost !== null) return
     const payload = this.#payload
     let at = 0
     for (let i = 0; i < this.count; i++) {
@@ -43,6 +47,18 @@ export class Block {
       visit(this.firstSeq + i, payload, start, at)
     }
   }
+}
+
+/** Bytes in the midst of a segment that are no valid blocks, and the records that were lost with them. */
+export interface Damage {
+  readonly fromOffset: number
+  /** Where the next valid block begins. */
+  readonly toOffset: number
+  readonly fromSeq: number
+  /** The next valid block's first. */
+  readonly toSeq: number
+  /** What was found in place of the block that should have been there. */
+  readonly found: string
 }
 
 const chunkBytesMin = 8 * 1024
@@ -54,6 +70,9 @@ export class SegmentReader {
   readonly header: SegmentHeader
   readonly #file: DiskFile
   readonly #seed: number
+  readonly #cipher: SegmentCipher | null
+  /** The last block as it stands in the file; valid until the next is read. */
+  blockBytes: Buffer = Buffer.alloc(0)
   #offset = segmentHeaderBytes
   #expectedSeq: number
   #previousCrc: number | null
@@ -63,9 +82,17 @@ export class SegmentReader {
   #chunkStart = 0
   /** A running guess, so that a read ahead fetches what is there and little more. */
   #recordBytes = 512
+  #fault = ''
 
-  private constructor(path: string, file: DiskFile, header: SegmentHeader, headerCrc: number) {
+  private constructor(
+    path: string,
+    file: DiskFile,
+    header: SegmentHeader,
+    headerCrc: number,
+    cipher: SegmentCipher | null,
+  ) {
     this.path = path
+    this.#cipher = cipher
     this.header = header
     this.#file = file
     this.#seed = seedOf(header.uuid)
@@ -73,12 +100,26 @@ export class SegmentReader {
     this.#previousCrc = headerCrc
   }
 
-  static async open(disk: Disk, path: string): Promise<SegmentReader> {
+  /** For reading records. `keys` decrypt them; null when there are none. */
+  static open(disk: Disk, path: string, keys: KeyRing | null): Promise<SegmentReader> {
+    return SegmentReader.#open(disk, path, (header) => segmentCipher(header, keys, path))
+  }
+
+  /** For checking blocks and not for reading what is in them, which may be encrypted under a key that is not at hand. */
+  static openUnread(disk: Disk, path: string): Promise<SegmentReader> {
+    return SegmentReader.#open(disk, path, () => null)
+  }
+
+  static async #open(
+    disk: Disk,
+    path: string,
+    cipherOf: (header: SegmentHeader) => SegmentCipher | null,
+  ): Promise<SegmentReader> {
     const file = await disk.open(path, 'read')
     try {
       const bytes = Buffer.allocUnsafe(segmentHeaderBytes)
       const parsed = parseSegmentHeader(bytes.subarray(0, await file.read(bytes, 0)))
-      if (parsed.ok) return new SegmentReader(path, file, parsed.header, parsed.crc)
+      if (parsed.ok) return new SegmentReader(path, file, parsed.header, parsed.crc, cipherOf(parsed.header))
       if (parsed.unsupported)
         throw new JournalUnsupportedError(`${path} ${parsed.problem}`, {
           hint: 'Run the version of Outrigger that wrote it, or a later one.',
@@ -105,47 +146,110 @@ export class SegmentReader {
     return this.#previousCrc
   }
 
+  /** Why `next` gave no block the last time: what it has found in its place. */
+  get fault(): string {
+    return this.#fault
+  }
+
   /**
    * The next block, or null when none is there that is whole, valid and next in line: the end of what was written here,
-   * a torn tail, or rot. The caller knows which, from what should be there. `available`: how many records may be ahead.
+   * a torn tail, or damage. The caller knows which, from what should be there. `available`: how many records may be ahead.
    */
   async next(available: number): Promise<Block | null> {
-    const offset = this.#offset
+    const read = await this.#blockAt(this.#offset, available)
+    if (read === null) return null
+    const { header, crc, payload } = read
+    const { firstSeq, number, previousCrc } = header
+    if (firstSeq !== this.#expectedSeq)
+      return this.#none(`block ${number} with record ${firstSeq}, where record ${this.#expectedSeq} should be`)
+    if (this.#previousCrc !== null && (previousCrc !== this.#previousCrc || number !== this.#number))
+      return this.#none(`block ${number}, which does not follow the block before`)
+    this.#takeIn(header, crc)
+    return new Block(header, payload)
+  }
+
+  /**
+   * After `next` gave no block though there should be one: goes to the next block of this segment that is whole and valid
+   * and comes later, and tells what lies in between, which may be no record. Null when there is none; reading does not go on
+   * then.
+   */
+  async skipDamage(): Promise<Damage | null> {
+    const from = { fromOffset: this.#offset, fromSeq: this.#expectedSeq, found: this.#fault }
+    for (let start = this.#offset; ;) {
+      const at = await this.#findHeader(start, this.#number)
+      if (at === -1) return null
+      start = at + 1
+      const read = await this.#blockAt(at, 1)
+      if (read === null) continue
+      // A lower seq is a message's own content: a copy of this very segment. The one that was due did not fit in.
+      const isEarlier = read.header.firstSeq < this.#expectedSeq
+      if (isEarlier || (at === this.#offset && read.header.firstSeq === this.#expectedSeq)) continue
+      const { firstSeq, number } = read.header
+      this.#offset = at
+      this.#expectedSeq = firstSeq
+      this.#number = number
+      this.#previousCrc = null
+      return { ...from, toOffset: at, toSeq: firstSeq }
+    }
+  }
+
+  #takeIn(header: BlockHeader, crc: number): void {
+    const bytes = blockHeaderBytes + header.payloadBytes + blockTrailerBytes
+    this.#offset += bytes
+    this.#expectedSeq += header.count
+    this.#previousCrc = crc
+    this.#number = header.number + 1
+    this.#recordBytes = this.#recordBytes * 0.8 + (bytes / header.count) * 0.2
+  }
+
+  /** The block at an offset, when it is whole and valid by itself. */
+  async #blockAt(
+    offset: number,
+    available: number,
+  ): Promise<{ readonly header: BlockHeader; readonly crc: number; readonly payload: Buffer } | null> {
     const ahead = Math.min(Math.max(available * this.#recordBytes * 1.25, chunkBytesMin), chunkBytesMax) | 0
     let held = this.#held(offset)
     if (held === null || !this.#has(held, blockHeaderBytes) || !this.#header(held)) {
       // What was read ahead may be older than what was written since.
       await this.#fill(offset, ahead)
       held = this.#held(offset)
-      if (held === null || !this.#has(held, blockHeaderBytes)) return null
+      if (held === null || !this.#has(held, blockHeaderBytes)) return this.#none('the end of the file')
     }
     let header = this.#header(held)
-    if (header === null) return null
+    if (header === null) return this.#none('no block header')
     const bytes = blockHeaderBytes + header.payloadBytes + blockTrailerBytes
     if (!this.#has(held, bytes)) {
+      if (bytes > chunkBytesMax && offset + bytes > (await this.#file.size()))
+        return this.#none(`a block that ends behind the end of the file`)
       await this.#fill(offset, Math.max(bytes, ahead))
       held = 0
-      header = this.#has(held, bytes) ? this.#header(held) : null
-      if (header === null) return null
+      if (!this.#has(held, bytes)) return this.#none('a block that ends behind the end of the file')
+      header = this.#header(held)
+      if (header === null) return this.#none('no block header')
     }
     let crc = checkPayload(this.#chunk, held, header.payloadBytes)
     if (crc === null) {
       await this.#fill(offset, bytes)
       held = 0
       crc = this.#has(held, bytes) ? checkPayload(this.#chunk, held, header.payloadBytes) : null
-      if (crc === null) return null
+      if (crc === null) return this.#none('a block with other bytes than were written (CRC differs)')
     }
-    if (header.firstSeq !== this.#expectedSeq) return null
-    if (this.#previousCrc !== null && (header.previousCrc !== this.#previousCrc || header.number !== this.#number))
-      return null
+    const payload = this.#payload(held, header)
+    return payload === null ? this.#none('a block that somebody has changed (it does not authenticate)') : { header, crc, payload } // prettier-ignore
+  }
+
+  #payload(held: number, header: BlockHeader): Buffer | null {
     const start = held + blockHeaderBytes
-    this.#offset += bytes
-    this.#expectedSeq += header.count
-    this.#previousCrc = crc
-    this.#number = header.number + 1
-    this.#recordBytes = this.#recordBytes * 0.8 + (bytes / header.count) * 0.2
+    this.blockBytes = this.#chunk.subarray(held, start + header.payloadBytes + blockTrailerBytes)
     const payload = this.#chunk.subarray(start, start + header.payloadBytes)
-    return new Block(header, payload)
+    if (header.isEncrypted !== (this.header.encryption !== null)) return null
+    if (this.#cipher === null) return payload
+    return this.#cipher.open(payload, header.number, this.#chunk.subarray(held, start))
+  }
+
+  #none(found: string): null {
+    this.#fault = found
+    return null
   }
 
   /** The footer of a sealed segment, or null. */
@@ -158,7 +262,9 @@ export class SegmentReader {
     if (offset === null || offset < segmentHeaderBytes || offset > size - trailerBytes) return null
     const bytes = Buffer.allocUnsafe(size - trailerBytes - offset)
     await this.#file.read(bytes, offset)
-    return parseFooter(bytes, this.#seed)
+    const cipher = this.#cipher
+    if (cipher !== null) return parseFooter(bytes, this.#seed, footerMacBytes, (head, mac) => cipher.isFooterMac(head, mac)) // prettier-ignore
+    return parseFooter(bytes, this.#seed, this.header.encryption === null ? 0 : footerMacBytes)
   }
 
   /** Goes on from a block that the footer's index names. Its link to the block before can't be checked. */
@@ -169,11 +275,15 @@ export class SegmentReader {
   }
 
   /** The offset of a later block's valid header anywhere behind where the next block should begin, or -1. */
-  async findBlockBeyond(): Promise<number> {
+  findBlockBeyond(): Promise<number> {
+    return this.#findHeader(this.#offset + 1, this.#number + 1)
+  }
+
+  async #findHeader(from: number, numberMin: number): Promise<number> {
     const chunk = Buffer.allocUnsafeSlow(chunkBytesMax)
-    for (let start = this.#offset + 1; ; start += chunkBytesMax - blockHeaderBytes) {
+    for (let start = from; ; start += chunkBytesMax - blockHeaderBytes) {
       const bytes = await this.#file.read(chunk, start)
-      const at = findBlockHeader(chunk.subarray(0, bytes), this.#number + 1, this.#seed)
+      const at = findBlockHeader(chunk.subarray(0, bytes), numberMin, this.#seed)
       if (at !== -1) return start + at
       if (bytes < chunk.length) return -1
     }

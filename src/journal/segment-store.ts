@@ -1,114 +1,18 @@
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { codeOf } from '../base/errors.ts'
-import type { Disk, DiskFile } from './disk.ts'
-import type { Footer, IndexEntry, SegmentHeader } from './format.ts'
-import {
-  baseSeqOf,
-  blockTrailerBytes,
-  encodeFooter,
-  encodeSegmentHeader,
-  sealBlock,
-  seedOf,
-  segmentHeaderBytes,
-  segmentName,
-} from './format.ts'
-import { JournalCorruptError } from './journal-errors.ts'
-import type { PendingBlock } from './pending-block.ts'
-import { SegmentReader, corruptHint } from './segment-reader.ts'
+import { ActiveSegment, writeFooter } from './active-segment.ts'
+import type { Disk } from './disk.ts'
+import { checkSegmentKeys, deletePlainSpares } from './encrypted-files.ts'
+import type { SegmentHeader } from './format.ts'
+import { baseSeqOf, encodeSegmentHeader, noUuid, segmentHeaderBytes, segmentName } from './format.ts'
+import type { KeyRing } from './key-ring.ts'
+import { Quarantine } from './quarantine.ts'
+import { encryptSegment } from './segment-cipher.ts'
+import { recoverTail } from './tail-recovery.ts'
 
-/** Space is taken in steps of this size ahead of what is written, so that most syncs change no metadata. */
-const allocationStep = 1024 * 1024
-const zeros = Buffer.alloc(allocationStep)
-const indexSpacing = 64 * 1024
 /** Drained files that are kept for the next segments: their space is allocated already. */
 const sparesMax = 2
-
-/** The segment that is being written. */
-export class ActiveSegment {
-  readonly baseSeq: number
-  readonly path: string
-  readonly file: DiskFile
-  readonly seed: number
-  /** Where the next block goes. */
-  offset = segmentHeaderBytes
-  nextSeq: number
-  readonly index: IndexEntry[] = []
-  readonly #segmentBytes: number
-  #allocated: number
-  #blocks = 0
-  #previousCrc: number
-
-  constructor(
-    path: string,
-    file: DiskFile,
-    header: SegmentHeader,
-    headerCrc: number,
-    segmentBytes: number,
-    allocated: number,
-  ) {
-    this.path = path
-    this.file = file
-    this.baseSeq = header.baseSeq
-    this.nextSeq = header.baseSeq
-    this.seed = seedOf(header.uuid)
-    this.#previousCrc = headerCrc
-    this.#segmentBytes = segmentBytes
-    this.#allocated = allocated
-  }
-
-  hasRoomFor(bytes: number): boolean {
-    return this.offset === segmentHeaderBytes || this.offset + bytes <= this.#segmentBytes
-  }
-
-  /** Writes a block behind the last and syncs it. After a failure this segment must not be written to again. */
-  async write(block: PendingBlock, now: number): Promise<void> {
-    const crc = sealBlock(
-      block.buffer,
-      {
-        payloadBytes: block.payloadBytes,
-        firstSeq: block.firstSeq,
-        count: block.count,
-        isGap: block.isGap,
-        number: this.#blocks,
-        previousCrc: this.#previousCrc,
-        writtenAt: now,
-      },
-      this.seed,
-    )
-    const bytes = block.bytes + blockTrailerBytes
-    await this.#allocate(this.offset + bytes)
-    await this.file.writeDurably(block.buffer.subarray(0, bytes), this.offset)
-    const indexed = this.index.at(-1)
-    if (indexed === undefined || this.offset - indexed[1] >= indexSpacing)
-      this.index.push([block.firstSeq, this.offset])
-    this.offset += bytes
-    this.nextSeq = block.firstSeq + block.count
-    this.#previousCrc = crc
-    this.#blocks++
-  }
-
-  async #allocate(end: number): Promise<void> {
-    while (this.#allocated < end && this.#allocated < this.#segmentBytes) {
-      const bytes = Math.min(allocationStep, this.#segmentBytes - this.#allocated)
-      try {
-        await this.file.write(zeros.subarray(0, bytes), this.#allocated)
-      } catch (error) {
-        if (!isSpaceExhausted(error)) throw error
-        // What is left of the disk goes to the block itself.
-        this.#allocated = this.#segmentBytes
-        await this.file.truncate(this.offset)
-        return
-      }
-      this.#allocated += bytes
-    }
-  }
-}
-
-function isSpaceExhausted(error: unknown): boolean {
-  const code = codeOf(error)
-  return code === 'ENOSPC' || code === 'EDQUOT' || code === 'short_write'
-}
 
 interface SealedSegment {
   readonly baseSeq: number
@@ -125,12 +29,21 @@ export class SegmentStore {
   readonly #segmentBytes: number
   readonly #clock: Clock
   readonly #random: (bytes: number) => Buffer
+  readonly #keys: KeyRing | null
+  readonly #quarantine: Quarantine
   /** Every segment but the active one, oldest first. */
   readonly #sealed: SealedSegment[]
   readonly #spares: string[]
+  /** Drained files that are to be spares, once their old names are durably gone. */
+  readonly #drained: string[] = []
+  /** Names of segments have gone since the directory was synced. */
+  #namesChanged = false
+  #keepsSpares = true
   #sealedBytes: number
   /** Of the segment that is being written; null when there is none. */
   #activeBase: number | null = null
+  /** Of the newest segment that counts. */
+  #lastUuid: Buffer
   #releasing: Promise<void> = Promise.resolve()
 
   private constructor(
@@ -139,7 +52,9 @@ export class SegmentStore {
     segmentBytes: number,
     clock: Clock,
     random: (bytes: number) => Buffer,
+    keys: KeyRing | null,
     journalId: string,
+    lastUuid: Buffer,
     sealed: SealedSegment[],
     spares: string[],
   ) {
@@ -148,6 +63,9 @@ export class SegmentStore {
     this.#segmentBytes = segmentBytes
     this.#clock = clock
     this.#random = random
+    this.#keys = keys
+    this.#quarantine = new Quarantine(disk, directory, clock)
+    this.#lastUuid = lastUuid
     this.journalId = journalId
     this.#sealed = sealed
     this.#sealedBytes = sealed.reduce((sum, segment) => sum + segment.bytes, 0)
@@ -162,7 +80,10 @@ export class SegmentStore {
     clock: Clock,
     newJournalId: () => string,
     random: (bytes: number) => Buffer,
+    keys: KeyRing | null,
   ): Promise<{ store: SegmentStore; nextSeq: number; active: ActiveSegment | null }> {
+    // A process that died, or whose sync failed, may have left names that a power failure still takes back.
+    await disk.syncDirectory(directory)
     const names = await disk.list(directory)
     const spares = names.filter((name) => name.endsWith('.spare')).map((name) => join(directory, name))
     const bases = names.flatMap((name) => baseSeqOf(name) ?? []).toSorted((a, b) => a - b)
@@ -171,19 +92,28 @@ export class SegmentStore {
       const path = join(directory, segmentName(baseSeq))
       sealed.push({ baseSeq, path, bytes: (await disk.sizeOf(path)) ?? 0, sealing: Promise.resolve() })
     }
-    const storeOf = (journalId: string): SegmentStore =>
-      new SegmentStore(disk, directory, segmentBytes, clock, random, journalId, sealed, spares)
+    const storeOf = (journalId: string, lastUuid: Buffer): SegmentStore =>
+      new SegmentStore(disk, directory, segmentBytes, clock, random, keys, journalId, lastUuid, sealed, spares)
     const last = sealed.at(-1)
     if (last === undefined) {
       // At once, for it keeps the new journal's id.
-      const store = storeOf(newJournalId())
+      const store = storeOf(newJournalId(), noUuid)
       return { store, nextSeq: 1, active: await store.begin(1) }
     }
-    const { journalId, nextSeq } = await recoverTail(disk, last.path)
+    if (keys !== null)
+      await checkSegmentKeys(
+        disk,
+        sealed.map(({ path }) => path),
+        keys,
+      )
+    const { header, nextSeq } = await recoverTail(disk, last.path, keys)
+    if (keys !== null) await deletePlainSpares(disk, directory, spares)
     last.bytes = (await disk.sizeOf(last.path)) ?? 0
     // A segment without records bears the name that the next one needs, and is replaced by it.
-    if (nextSeq === last.baseSeq) sealed.pop()
-    return { store: storeOf(journalId), nextSeq, active: null }
+    const isEmpty = nextSeq === last.baseSeq
+    if (isEmpty) sealed.pop()
+    const lastUuid = isEmpty ? header.previousUuid : header.uuid
+    return { store: storeOf(header.journalId, lastUuid), nextSeq, active: null }
   }
 
   /** Where the oldest segment begins; null when all there is is one without records that can't be written to. */
@@ -224,12 +154,16 @@ export class SegmentStore {
 
   /** Makes the segment that begins with `baseSeq`: its header is synced before it gets its name, and its name before it is used. */
   async begin(baseSeq: number): Promise<ActiveSegment> {
-    const header: SegmentHeader = {
+    const plain: SegmentHeader = {
       journalId: this.journalId,
       uuid: this.#random(16),
+      previousUuid: this.#lastUuid,
       baseSeq,
       createdAt: this.#clock.now(),
+      encryption: null,
     }
+    const { header, cipher } =
+      this.#keys === null ? { header: plain, cipher: null } : encryptSegment(plain, this.#keys, this.#random)
     const spare = this.#spares.pop()
     const from = spare ?? join(this.#directory, `${header.uuid.toString('hex')}.spare`)
     const path = join(this.#directory, segmentName(baseSeq))
@@ -239,13 +173,15 @@ export class SegmentStore {
       await file.writeDurably(bytes, 0)
       await this.#disk.rename(from, path)
       await this.#disk.syncDirectory(this.#directory)
-      const allocated = spare === undefined ? segmentHeaderBytes : await file.size()
+      // Not only a spare has more than the header: a new file may be made of the reserve.
+      const allocated = await file.size()
       this.#activeBase = baseSeq
       return new ActiveSegment(
         path,
         file,
         header,
         bytes.readUInt32LE(segmentHeaderBytes - 4),
+        cipher,
         this.#segmentBytes,
         allocated,
       )
@@ -261,8 +197,8 @@ export class SegmentStore {
     const { file } = active
     try {
       if (active.nextSeq > active.baseSeq) {
-        const { nextSeq, offset, index } = active
-        await writeFooter(file, { nextSeq, offset, index }, active.seed)
+        const { nextSeq, offset, index, uuid, cipher } = active
+        await writeFooter(file, { nextSeq, offset, index }, uuid, cipher)
       }
     } finally {
       await file.close()
@@ -290,12 +226,29 @@ export class SegmentStore {
     this.#sealed.push({ baseSeq: active.baseSeq, path: active.path, bytes: active.offset, sealing })
     this.#sealedBytes += active.offset
     this.#activeBase = null
+    this.#lastUuid = active.uuid
   }
 
   release(seq: number): Promise<void> {
     const before = this.#releasing.catch(() => {}) // whoever called for it has the failure
     this.#releasing = before.then(() => this.#release(seq))
     return this.#releasing
+  }
+
+  /** Whether drained files are kept for the next segments; when not, those that are kept already are deleted. */
+  keepSpares(keeps: boolean): Promise<void> {
+    this.#keepsSpares = keeps
+    if (keeps) return Promise.resolve()
+    const before = this.#releasing.catch(() => {}) // whoever called for it has the failure
+    this.#releasing = before.then(() => this.#deleteSpares())
+    return this.#releasing
+  }
+
+  async #deleteSpares(): Promise<void> {
+    await this.#syncNames()
+    if (this.#spares.length === 0) return
+    for (let spare = this.#spares.pop(); spare !== undefined; spare = this.#spares.pop()) await this.#disk.unlink(spare)
+    await this.#disk.syncDirectory(this.#directory)
   }
 
   /** Waits for background work. */
@@ -305,27 +258,36 @@ export class SegmentStore {
   }
 
   async #release(seq: number): Promise<void> {
-    let changed = false
-    const drained: string[] = []
     for (let oldest = this.#sealed[0]; oldest; oldest = this.#sealed[0]) {
       // Without a next segment the last one stays: it keeps the journal's id, and how far its seqs have come.
       const nextBase = this.#sealed[1]?.baseSeq ?? this.#activeBase
       if (nextBase === null || nextBase > seq) break
       await oldest.sealing
-      if (this.#spares.length + drained.length < sparesMax && oldest.bytes > this.#segmentBytes / 2) {
+      this.#namesChanged = true
+      // A file from before encryption was turned on would keep what it holds until it is written over.
+      const mayBePlain = this.#keys?.acceptsUnencrypted === true
+      const isWanted = this.#keepsSpares && !mayBePlain && this.#spares.length + this.#drained.length < sparesMax
+      if (await this.#quarantine.take(oldest.path)) {
+        // It is damaged, and kept for whoever wants to look into it.
+      } else if (isWanted && oldest.bytes > this.#segmentBytes / 2) {
         const spare = join(this.#directory, `${this.#random(16).toString('hex')}.spare`)
-        await this.#disk.rename(oldest.path, spare)
-        drained.push(spare)
+        if (await wasThere(this.#disk.rename(oldest.path, spare))) this.#drained.push(spare)
       } else {
-        await this.#disk.unlink(oldest.path)
+        await wasThere(this.#disk.unlink(oldest.path))
       }
       this.#sealed.shift()
       this.#sealedBytes -= oldest.bytes
-      changed = true
     }
-    if (changed) await this.#disk.syncDirectory(this.#directory)
+    await this.#syncNames()
+  }
+
+  /** What fails here is made up for by the next release. */
+  async #syncNames(): Promise<void> {
+    if (!this.#namesChanged) return
+    await this.#disk.syncDirectory(this.#directory)
+    this.#namesChanged = false
     // Not before their old names are gone for good: a crash must not bring back an old segment with a new one's bytes.
-    this.#spares.push(...drained)
+    this.#spares.push(...this.#drained.splice(0))
   }
 
   async #discard(path: string): Promise<void> {
@@ -337,51 +299,13 @@ export class SegmentStore {
   }
 }
 
-/** Makes an unsealed last segment whole: syncs what is valid, cuts off a torn tail, and seals it. */
-async function recoverTail(disk: Disk, path: string): Promise<{ journalId: string; nextSeq: number }> {
-  const reader = await SegmentReader.open(disk, path)
+/** False when the file is gone already: a change that was reported as failed may have been made all the same. */
+async function wasThere(change: Promise<void>): Promise<boolean> {
   try {
-    const { journalId } = reader.header
-    const footer = await reader.footer()
-    if (footer) return { journalId, nextSeq: footer.nextSeq }
-    const index: IndexEntry[] = []
-    let lastBlock = reader.offset
-    for (;;) {
-      const { offset, nextSeq } = reader
-      if ((await reader.next(Number.MAX_SAFE_INTEGER)) === null) break
-      lastBlock = offset
-      const indexed = index.at(-1)
-      if (indexed === undefined || offset - indexed[1] >= indexSpacing) index.push([nextSeq, offset])
-    }
-    const beyond = await reader.findBlockBeyond()
-    if (beyond !== -1)
-      throw new JournalCorruptError(
-        `${path} is corrupt at byte ${reader.offset}: no valid block there, but one follows at byte ${beyond}, so it is no torn tail`,
-        { hint: corruptHint },
-      )
-    const file = await disk.open(path, 'write')
-    try {
-      // Before anything is served from it: the process that wrote the last block may have died before its sync. Or the
-      // sync failed, and the kernel takes the pages for clean, so that only writing them again brings them to the disk.
-      const bytes = Buffer.allocUnsafeSlow(reader.offset - lastBlock)
-      await file.read(bytes, lastBlock)
-      await file.write(bytes, lastBlock)
-      await file.sync()
-      const { nextSeq, offset } = reader
-      // As in `sealLater`: on a full disk the journal must start all the same.
-      await writeFooter(file, { nextSeq, offset, index }, seedOf(reader.header.uuid)).catch(() => {})
-    } finally {
-      await file.close()
-    }
-    return { journalId, nextSeq: reader.nextSeq }
-  } finally {
-    await reader.close()
+    await change
+    return true
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error
+    return false
   }
-}
-
-async function writeFooter(file: DiskFile, footer: Footer, seed: number): Promise<void> {
-  const bytes = encodeFooter(footer, seed)
-  await file.write(bytes, footer.offset)
-  await file.truncate(footer.offset + bytes.length)
-  await file.sync()
 }

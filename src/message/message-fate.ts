@@ -1,3 +1,5 @@
+import type { LossReason } from './receipt.ts'
+
 /** What became of a message, as far as is known. Times are milliseconds since the epoch. */
 export type MessageFate =
   /** On disk, and on its way to the broker. */
@@ -18,4 +20,10 @@ export type MessageFate =
       readonly reason: string
       readonly diedAt: number
       readonly attempts: number
+    }
+  | {
+      /** It is gone, and will not be delivered. */
+      readonly state: 'lost'
+      readonly reason: LossReason
+      readonly lostAt: number
     }

@@ -1,5 +1,5 @@
 /** What became of messages, as the forwarder records it in the journal of receipts. Times are milliseconds since the epoch. */
-export type Receipt = DeliveredReceipt | DeadReceipt | Checkpoint
+export type Receipt = DeliveredReceipt | DeadReceipt | LostReceipt | Checkpoint
 
 /** One batch of one lane that the broker acknowledged. Entry i of the three arrays is about the same message; seqs ascend. */
 export interface DeliveredReceipt {
@@ -23,6 +23,28 @@ export interface DeadReceipt {
   readonly reason: string
 }
 
+/** Messages that will never be delivered, because they are gone. */
+export interface LostReceipt {
+  readonly kind: 'lost'
+  /** Of all of them; null when nobody knows, because they can't be read. */
+  readonly topic: string | null
+  readonly lostAt: number
+  readonly reason: LossReason
+  /** At least one; ascending, and apart from one another. */
+  readonly ranges: readonly SeqRange[]
+}
+
+/** From the first seq to below the second. */
+export type SeqRange = readonly [fromSeq: number, toSeq: number]
+
+/**
+ * Why messages are lost: the file that they stood in is `corrupt`; it is `missing`, or the end of the journal is; or they were
+ * `dropped`, because they were the oldest, the journal was full, and that was what the configuration asks for then.
+ */
+export type LossReason = (typeof lossReasons)[number]
+
+export const lossReasons = ['corrupt', 'missing', 'dropped'] as const
+
 /**
  * Sums up all receipts before it, so that a start needs only what follows it: every message below `head` is finished,
  * but those of the topics in `positions` only below the position given there.
@@ -36,12 +58,14 @@ export interface Checkpoint {
 /**
  * ```
  *   0  1  record version, 1
- *   1  1  kind: 1 delivered, 2 dead, 3 checkpoint
+ *   1  1  kind: 1 delivered, 2 dead, 3 checkpoint, 4 lost
  *   then, all numbers as LEB128 varints and text as length and UTF-8 bytes:
  *   delivered   topic, delivered at, attempts, count, then for each message: seq (the first, then distances),
  *               partition, and the zigzag distance of its offset from the one that would follow the partition's last
  *   dead        topic, died at, attempts, seq, reason
  *   checkpoint  head, count, then for each: topic, position
+ *   lost        topic (empty: not known), lost at, reason (1 corrupt, 2 missing, 3 dropped), count, then for each range: the
+ *               distance of its first seq from the end of the range before (from 0 at first), and how many seqs it has
  * ```
  */
 export const receiptCodec = {
@@ -56,6 +80,8 @@ export const receiptCodec = {
         for (const topic of receipt.positions.keys()) size += textMax(topic) + varintMax
         return size
       }
+      case 'lost':
+        return 2 + textMax(receipt.topic ?? '') + 3 * varintMax + receipt.ranges.length * 2 * varintMax
     }
   },
 
@@ -94,6 +120,19 @@ export const receiptCodec = {
         at = writeVarint(into, receipt.positions.size, at)
         for (const [topic, position] of receipt.positions) at = writeVarint(into, position, writeText(into, topic, at))
         return at
+      case 'lost': {
+        at = writeText(into, receipt.topic ?? '', at)
+        at = writeVarint(into, receipt.lostAt, at)
+        at = writeVarint(into, lossReasons.indexOf(receipt.reason) + 1, at)
+        at = writeVarint(into, receipt.ranges.length, at)
+        let previous = 0
+        for (const [fromSeq, toSeq] of receipt.ranges) {
+          at = writeVarint(into, fromSeq - previous, at)
+          at = writeVarint(into, toSeq - fromSeq, at)
+          previous = toSeq
+        }
+        return at
+      }
     }
   },
 }
@@ -144,11 +183,27 @@ export function decodeReceipt(bytes: Buffer, start: number, end: number): Receip
       }
       return { kind, head, positions }
     }
+    case 'lost': {
+      const topic = input.text() || null
+      const lostAt = input.varint()
+      const code = input.varint()
+      const reason = lossReasons[code - 1]
+      if (reason === undefined)
+        throw new Error(`a receipt says that messages are lost for a reason ${code} that is not known`)
+      const ranges: SeqRange[] = []
+      let seq = 0
+      for (let left = input.varint(); left > 0; left--) {
+        const fromSeq = seq + input.varint()
+        seq = fromSeq + input.varint()
+        ranges.push([fromSeq, seq])
+      }
+      return { kind, topic, lostAt, reason, ranges }
+    }
   }
 }
 
 const recordVersion = 1
-const kinds = ['delivered', 'dead', 'checkpoint'] as const
+const kinds = ['delivered', 'dead', 'checkpoint', 'lost'] as const
 const varintMax = 8
 
 function textMax(text: string): number {

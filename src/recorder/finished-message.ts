@@ -14,7 +14,7 @@ export interface FinishedMessage {
   readonly reason: string | null
 }
 
-/** The messages that a receipt is about; none for a checkpoint. */
+/** The messages that a receipt is about; none for a checkpoint, and none that are lost: there is nothing to record of them. */
 export function finishedMessages(receipt: Receipt): FinishedMessage[] {
   switch (receipt.kind) {
     case 'delivered': {
@@ -34,6 +34,7 @@ export function finishedMessages(receipt: Receipt): FinishedMessage[] {
       const { seq, topic, diedAt, attempts, reason } = receipt
       return [{ seq, topic, status: 'dead', partition: null, offset: null, finishedAt: diedAt, attempts, reason }]
     }
+    case 'lost':
     case 'checkpoint':
       return []
   }

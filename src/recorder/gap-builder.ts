@@ -1,3 +1,4 @@
+import type { SeqRange } from '../message/receipt.ts'
 import type { FinishedMessage } from './finished-message.ts'
 import type { GapCause, LedgerGap, OffsetRange } from './ledger-exceptions.ts'
 
@@ -13,6 +14,7 @@ export class GapBuilder {
   /** Where the newest range of each partition stands in `#ranges`. */
   readonly #newest = new Map<string, number>()
   #deadSeqs: number[] = []
+  #lostSeqs: LedgerGap['lostSeqs'][number][] = []
   #messages = 0
   #fromSeq = Number.POSITIVE_INFINITY
   #toSeq = 0
@@ -29,13 +31,18 @@ export class GapBuilder {
   }
 
   add({ seq, topic, partition, offset }: FinishedMessage): void {
-    this.#total++
-    this.#messages++
-    this.#fromSeq = Math.min(this.#fromSeq, seq)
-    this.#toSeq = Math.max(this.#toSeq, seq + 1)
+    this.#count(seq, seq + 1)
     if (partition === null || offset === null) this.#deadSeqs.push(seq)
     else this.#addOffset(topic, partition, offset)
-    if (this.#ranges.length + this.#deadSeqs.length >= rangesMax) this.#cut()
+    this.#cutFull()
+  }
+
+  addLost([fromSeq, toSeq]: SeqRange): void {
+    this.#count(fromSeq, toSeq)
+    const last = this.#lostSeqs.at(-1)
+    if (last?.toSeq === fromSeq) this.#lostSeqs[this.#lostSeqs.length - 1] = { fromSeq: last.fromSeq, toSeq }
+    else this.#lostSeqs.push({ fromSeq, toSeq })
+    this.#cutFull()
   }
 
   /** What is cut off already, once: a gap may be as large as the disk, and need not stay in memory. */
@@ -49,6 +56,17 @@ export class GapBuilder {
   build(): readonly LedgerGap[] {
     if (this.#messages > 0) this.#cut()
     return this.take()
+  }
+
+  #count(fromSeq: number, toSeq: number): void {
+    this.#total += toSeq - fromSeq
+    this.#messages += toSeq - fromSeq
+    this.#fromSeq = Math.min(this.#fromSeq, fromSeq)
+    this.#toSeq = Math.max(this.#toSeq, toSeq)
+  }
+
+  #cutFull(): void {
+    if (this.#ranges.length + this.#deadSeqs.length + this.#lostSeqs.length >= rangesMax) this.#cut()
   }
 
   #addOffset(topic: string, partition: number, offset: number): void {
@@ -73,10 +91,12 @@ export class GapBuilder {
       messages: this.#messages,
       ranges: this.#ranges,
       deadSeqs: this.#deadSeqs,
+      lostSeqs: this.#lostSeqs,
     })
     this.#ranges = []
     this.#newest.clear()
     this.#deadSeqs = []
+    this.#lostSeqs = []
     this.#messages = 0
     this.#fromSeq = Number.POSITIVE_INFINITY
     this.#toSeq = 0

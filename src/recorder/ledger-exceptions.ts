@@ -7,8 +7,11 @@ import type { ReadableJournal } from '../base/record-reader.ts'
  */
 export type LedgerException = LedgerGap | RefusedMessage
 
-/** Why messages were given up: the store was away for too long; or the ledger was off; or the journal had lost them. */
-export type GapCause = 'backlog' | 'off' | 'lost'
+/**
+ * Why messages are missing: the store was away for too long (`backlog`); the ledger was `off`; the journal has `lost` them; they
+ * were `dropped`, because the journal was full; or what became of them is not known any more, because `receipts` are lost.
+ */
+export type GapCause = 'backlog' | 'off' | 'lost' | 'dropped' | 'receipts'
 
 export interface LedgerGap {
   readonly kind: 'gap'
@@ -23,6 +26,8 @@ export interface LedgerGap {
   readonly ranges: readonly OffsetRange[]
   /** The dead ones among them. */
   readonly deadSeqs: readonly number[]
+  /** Those that were neither delivered nor died: seqs from `fromSeq` to below `toSeq`, each of them lost. */
+  readonly lostSeqs: readonly { readonly fromSeq: number; readonly toSeq: number }[]
 }
 
 export interface OffsetRange {
@@ -115,12 +120,23 @@ export class LedgerExceptions {
         block.forEach((number, bytes, start, end) => {
           if (number <= after || isFull()) return
           listedBytes += end - start
-          if (bytes[start] !== recordVersion) throw new Error(`ledger exception version ${bytes[start]} is not known`)
-          listed.push({ ...(JSON.parse(bytes.toString('utf8', start + 1, end)) as LedgerException), number })
+          listed.push({ ...decodeException(bytes, start, end), number })
         })
     } finally {
       await reader.close()
     }
     return listed
   }
+}
+
+/** The exception between `start` and `end`. */
+export function decodeException(bytes: Buffer, start: number, end: number): LedgerException {
+  if (bytes[start] !== recordVersion) throw new Error(`ledger exception version ${bytes[start]} is not known`)
+  return parse(bytes.toString('utf8', start + 1, end))
+}
+
+function parse(text: string): LedgerException {
+  const exception = JSON.parse(text) as RefusedMessage | (Omit<LedgerGap, 'lostSeqs'> & Partial<LedgerGap>)
+  // Older ones do not have the member.
+  return exception.kind === 'gap' ? { ...exception, lostSeqs: exception.lostSeqs ?? [] } : exception
 }

@@ -1,14 +1,15 @@
 import type { Clock } from '../base/clock.ts'
+import { isDiskFailure } from '../base/errors.ts'
 import type { ReadableJournal, RecordBlock } from '../base/record-reader.ts'
 import type { BreakerState } from '../base/resilience.ts'
 import { withTimeout } from '../base/resilience.ts'
 import { decodeMessage } from '../message/message-codec.ts'
 import { decodeReceipt } from '../message/receipt.ts'
-import type { Receipt } from '../message/receipt.ts'
+import type { LostReceipt, Receipt } from '../message/receipt.ts'
 import type { FinishedMessage } from './finished-message.ts'
 import { finishedMessages } from './finished-message.ts'
 import { GapBuilder } from './gap-builder.ts'
-import type { LedgerExceptions } from './ledger-exceptions.ts'
+import type { LedgerExceptions, LedgerGap } from './ledger-exceptions.ts'
 import type { MigrationStep } from './ledger-schema.ts'
 import { MessageFetcher } from './message-fetcher.ts'
 import { ReceiptsAhead } from './receipts-ahead.ts'
@@ -29,9 +30,13 @@ export interface RecorderOptions extends StoreWriterOptions {
 /** What a recorder tells about its work. */
 export interface RecorderObserver extends StoreWriterObserver {
   gaveUp(messages: number): void
+  /** Receipts are lost; what became of messages from `fromSeq` to below `toSeq` is not known, unless it is recorded. */
+  receiptsLost(fromSeq: number, toSeq: number): void
   migrated(step: MigrationStep): void
   /** Deleting old entries, or the like, failed; it is tried again later. */
   maintenanceFailed(error: unknown): void
+  /** The disk does not take the cursor; it is tried again. */
+  cursorFailed(error: unknown): void
   /** The cursor has moved, durably: nothing before it is needed any more. */
   passed(position: RecorderPosition): void
 }
@@ -55,6 +60,10 @@ const schemaIntervalMs = 2000
 /** Consecutive receipts, and what is to be recorded of them. */
 interface Window {
   readonly messages: FinishedMessage[]
+  /** Those that say which messages are lost. */
+  readonly lost: LostReceipt[]
+  /** Some receipts among them are lost themselves. */
+  hasGap: boolean
   /** The receipt behind the last. */
   mark: number
   /** By the last checkpoint among them: every message below it has its receipt before `mark`. */
@@ -76,6 +85,7 @@ interface Window {
 export class Recorder<Row> {
   readonly #target: RecordTarget<Row>
   readonly #receipts: ReadableJournal
+  readonly #messages: ReadableJournal
   readonly #fetcher: MessageFetcher
   readonly #cursor: RecorderCursor
   readonly #writer: StoreWriter<Row>
@@ -112,6 +122,7 @@ export class Recorder<Row> {
   ) {
     this.#target = target
     this.#receipts = receipts
+    this.#messages = messages
     this.#fetcher = new MessageFetcher(messages)
     this.#cursor = cursor
     this.#position = cursor.position
@@ -210,6 +221,7 @@ export class Recorder<Row> {
   async #prepareSchema(signal: AbortSignal): Promise<void> {
     const { schema } = this.#target
     const { migrate, writeTimeout } = this.#options
+    let reported: StoreError | null = null
     while (!this.#schemaIsRight) {
       try {
         let state = await withTimeout(writeTimeout, signal, (own) => schema.inspect(own))
@@ -219,10 +231,12 @@ export class Recorder<Row> {
         }
         this.#schemaIsRight = state.pending.length === 0
         if (!this.#schemaIsRight) throw schemaMissing(state)
-        this.#writer.succeeded()
+        // A write that failed may fail again, whatever the schema says: only a write that succeeds ends that.
+        if (reported !== null && this.#writer.failure?.error === reported) this.#writer.succeeded()
       } catch (error) {
         signal.throwIfAborted()
-        await this.#writer.failing(storeErrorOf(error, writeTimeout), signal, schemaIntervalMs)
+        reported = storeErrorOf(error, writeTimeout)
+        await this.#writer.failing(reported, signal, schemaIntervalMs)
       }
     }
   }
@@ -241,10 +255,15 @@ export class Recorder<Row> {
         signal.throwIfAborted()
         const block = await reader.next()
         if (block !== null) {
+          if (block.lost !== null) {
+            window.hasGap = true
+            window.mark = block.firstSeq + block.count
+          }
           // Blocks of receipts are small, so a window goes over as many as make a batch.
           for (const [at, receipt] of receiptsOf(block, this.#position.mark)) {
             addTo(window, at, receipt)
-            if (window.messages.length >= this.#options.batchMessagesMax) await record()
+            const isFull = window.messages.length >= this.#options.batchMessagesMax
+            if (isFull || window.lost.length >= lostReceiptsMax) await record()
           }
           continue
         }
@@ -293,19 +312,60 @@ export class Recorder<Row> {
       },
     )
     await flush()
-    if (gone.length > 0) await this.#noteLost(gone, signal)
+    if (gone.length > 0) await this.#noteGone(gone, signal)
+    if (window.lost.length > 0) await this.#noteLost(window.lost, signal)
+    if (window.hasGap) await this.#noteUnknown(signal)
     this.#ahead.passed(window.messages.length)
     this.#done.clear()
     this.#position = { mark: window.mark, seq: Math.max(this.#position.seq, window.low) }
     if (this.#clock.monotonic() - this.#savedAt >= cursorIntervalMs) await this.#saveCursor()
   }
 
-  async #noteLost(messages: readonly FinishedMessage[], signal: AbortSignal): Promise<void> {
+  /** They are finished, but not in their journal any more. */
+  async #noteGone(messages: readonly FinishedMessage[], signal: AbortSignal): Promise<void> {
     const gap = new GapBuilder('lost', this.#clock.now())
     for (const message of messages) if (this.#keeps(message)) gap.add(message)
+    await this.#note(gap, signal)
+  }
+
+  /** Never delivered: there is nothing to record of them, and no store will ever hold them. */
+  async #noteLost(receipts: readonly LostReceipt[], signal: AbortSignal): Promise<void> {
+    const gaps = {
+      lost: new GapBuilder('lost', this.#clock.now()),
+      dropped: new GapBuilder('dropped', this.#clock.now()),
+    }
+    for (const { reason, ranges } of receipts)
+      for (const [fromSeq, toSeq] of ranges)
+        if (toSeq > this.#position.seq)
+          gaps[reason === 'dropped' ? 'dropped' : 'lost'].addLost([Math.max(fromSeq, this.#position.seq), toSeq])
+    await this.#note(gaps.lost, signal)
+    await this.#note(gaps.dropped, signal)
+  }
+
+  async #note(gap: GapBuilder, signal: AbortSignal): Promise<void> {
     if (gap.messages === 0) return
     await this.#writer.keep(gap.build(), signal)
     this.#observer.gaveUp(gap.messages)
+  }
+
+  /** Of the messages from here on, nobody knows which were finished by the receipts that are lost; the forwarder may send them again. */
+  async #noteUnknown(signal: AbortSignal): Promise<void> {
+    const { seq: fromSeq } = this.#position
+    const toSeq = this.#messages.end.nextSeq
+    if (toSeq <= fromSeq) return
+    const gap: LedgerGap = {
+      kind: 'gap',
+      at: this.#clock.now(),
+      cause: 'receipts',
+      fromSeq,
+      toSeq,
+      messages: null,
+      ranges: [],
+      deadSeqs: [],
+      lostSeqs: [],
+    }
+    await this.#writer.keep([gap], signal)
+    this.#observer.receiptsLost(fromSeq, toSeq)
   }
 
   #keeps({ status }: FinishedMessage): boolean {
@@ -322,14 +382,20 @@ export class Recorder<Row> {
     try {
       for (let block = await reader.next(); block; block = await reader.next()) {
         signal.throwIfAborted()
+        if (block.lost !== null) await this.#noteUnknown(signal)
+        const lost: LostReceipt[] = []
         block.forEach((at, bytes, start, end) => {
           if (at < this.#position.mark) return
-          for (const message of finishedMessages(decodeReceipt(bytes, start, end))) {
+          const receipt = decodeReceipt(bytes, start, end)
+          // Behind `mark` it is come to once more, and noted twice.
+          if (receipt.kind === 'lost' && mark === null) lost.push(receipt)
+          for (const message of finishedMessages(receipt)) {
             if (message.seq < this.#position.seq || this.#done.has(message.seq)) continue
             if (message.seq >= seq) mark ??= at
             else if (this.#keeps(message)) gap.add(message)
           }
         })
+        await this.#noteLost(lost, signal)
         const noted = gap.take()
         if (noted.length > 0) await this.#writer.keep(noted, signal)
       }
@@ -353,7 +419,15 @@ export class Recorder<Row> {
     const { mark, seq } = this.#cursor.position
     if (mark === this.#position.mark && seq === this.#position.seq) return
     const position = this.#position
-    await this.#cursor.write(position)
+    try {
+      await this.#cursor.write(position)
+    } catch (error) {
+      if (!isDiskFailure(error)) throw error
+      // It is tried again soon; until then more is kept than must be.
+      this.#savedAt = this.#clock.monotonic()
+      this.#observer.cursorFailed(error)
+      return
+    }
     this.#savedAt = this.#clock.monotonic()
     this.#observer.passed(position)
   }
@@ -377,13 +451,16 @@ export class Recorder<Row> {
 }
 
 const drainPollMs = 20
+/** Each may name thousands of messages. */
+const lostReceiptsMax = 16
 
 function emptyWindow(mark: number): Window {
-  return { messages: [], mark, low: 0 }
+  return { messages: [], lost: [], hasGap: false, mark, low: 0 }
 }
 
 function addTo(window: Window, at: number, receipt: Receipt): void {
   for (const message of finishedMessages(receipt)) window.messages.push(message)
+  if (receipt.kind === 'lost') window.lost.push(receipt)
   window.mark = at + 1
   if (receipt.kind === 'checkpoint') window.low = Math.min(receipt.head, ...receipt.positions.values())
 }

@@ -180,6 +180,8 @@ describe('a backup', () => {
     await expect(backUp(nodeDisk, systemClock, data.source, data.backup)).rejects.toThrow(/is not empty/)
     const elsewhere = { ...data.source, directory: join(data.root, 'nowhere') }
     await expect(backUp(nodeDisk, systemClock, elsewhere, join(data.root, 'b'))).rejects.toThrow(/no journal/)
+    const within = join(data.source.directory, 'backups', 'first')
+    await expect(backUp(nodeDisk, systemClock, data.source, within)).rejects.toThrow(/lies in what is to be backed up/)
     await data.close()
   })
 

@@ -141,6 +141,15 @@ describe('what is shown of a message', () => {
     expect(await shownJson({ askSidecar: says(fate) })).toMatchObject({ code: 0, ...fate, deliveredAt: null })
   })
 
+  test('is why and when a message was lost', async () => {
+    const fate = { state: 'lost', reason: 'dropped', lostAt: '2026-03-01T12:00:00.005Z' }
+    expect(await shownJson({ askSidecar: says(fate) })).toMatchObject({ code: 0, ...fate, topic: null, diedAt: null })
+    const { out } = await shown({ askSidecar: says(fate) })
+    expect(out).toMatch(/^state +lost$/m)
+    expect(out).toMatch(/^lost +2026-03-01T12:00:00.005Z$/m)
+    expect(out).toMatch(/^reason +dropped$/m)
+  })
+
   test('is nothing, with 1, when nobody knows it, and who could not be asked', async () => {
     const metadata = new FakeMetadataStore({ schemaVersion: 0 })
     const { code, out, err } = await shown({ metadata })

@@ -57,7 +57,7 @@ const cases: Record<string, [Given, ...string[]]> = {
   ],
   'a key that would change a prototype': [
     { yaml: '__proto__: { broker: kafka }\nkafka: { __proto__: { acks: leader }, constructor: 1 }' },
-    'outrigger.yaml:1: __proto__: expected a known key (known here: publish, admin, journal, broker, embedded, kafka, ledger, mysql, cassandra, forwarder, deadLetters, drain, log)',
+    'outrigger.yaml:1: __proto__: expected a known key (known here: publish, admin, journal, broker, embedded, kafka, ledger, mysql, cassandra, forwarder, deadLetters, encryption, drain, log)',
     'outrigger.yaml:2: kafka.__proto__: expected a known key (known here: brokers, clientId, tls, sasl, acks, compression, connectTimeout, requestTimeout, createTopics)',
     'outrigger.yaml:2: kafka.constructor: expected a known key (known here: brokers, clientId, tls, sasl, acks, compression, connectTimeout, requestTimeout, createTopics)',
   ],

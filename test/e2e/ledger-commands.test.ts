@@ -178,11 +178,21 @@ describe('the embedded ledger of a running Outrigger', () => {
       [['show', 'nonsense'], 'nonsense'],
       [['log'], 'TOPIC'],
       [['log', topic, '--since', 'yesterday'], 'yesterday'],
+      [['ledger', 'verify', '--from', '1h', '--to', '2h'], '--from must be before --to'],
+      [['ledger', 'verify', '--topic', ''], 'not the name of a topic'],
     ] as const) {
       const { code, stdout, stderr } = await outrigger(program, ...args)
       expect({ code, stdout }).toEqual({ code: 64, stdout: '' })
       expect(stderr).toContain(named)
     }
+  })
+
+  test('says in words that its output can’t be written', async () => {
+    const { code, stderr } = await runCommand(['log', topic], { settings: program.environment, output: '/dev/full' })
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: 'Nothing more can be written to the standard output: ENOSPC: no space left on device, write\n',
+    })
   })
 })
 

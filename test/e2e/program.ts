@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { codeOf } from '../../src/base/errors.ts'
+import { run } from '../stack/command.ts'
 import { reservePorts, type ReservedPorts } from '../stack/ports.ts'
 import { SupervisedProcesses, type ProcessEnd, type SupervisedProcess } from '../stack/supervised-processes.ts'
 
@@ -41,6 +42,8 @@ export interface ProgramOptions {
   readonly nodeOptions?: readonly string[]
   /** Begins the name of the temporary folder. Default: outrigger-e2e. */
   readonly name?: string
+  /** Its data directory is a file system of its own, in memory, of this size. Only root can have that. */
+  readonly fileSystemBytes?: number
 }
 
 /** Where a publisher finds the program. */
@@ -111,7 +114,8 @@ export class Program implements AsyncDisposable {
       ...options.settings,
     })
     this.#ports = ports
-    this.#processes = new SupervisedProcesses({ removeDirectory: directory, atEnd: [] })
+    const atEnd = options.fileSystemBytes === undefined ? [] : [['umount', '--lazy', this.dataDirectory]]
+    this.#processes = new SupervisedProcesses({ removeDirectory: directory, atEnd })
   }
 
   /** Prepares everything; starts nothing. */
@@ -120,7 +124,9 @@ export class Program implements AsyncDisposable {
     try {
       const directory = await mkdtemp(join(tmpdir(), `${options.name ?? 'outrigger-e2e'}-`))
       await mkdir(join(directory, 'logs'))
-      return new Program(directory, ports, options)
+      const program = new Program(directory, ports, options)
+      if (options.fileSystemBytes !== undefined) await program.#mount(options.fileSystemBytes)
+      return program
     } catch (error) {
       await ports.release()
       throw error
@@ -166,11 +172,17 @@ export class Program implements AsyncDisposable {
     return this.#environment
   }
 
-  /** Resolves when it is ready, with how long that took. `settings` win over those of the program, from now on. */
-  async start(settings: Readonly<Record<string, string>> = {}): Promise<{ readonly readyMs: number }> {
+  /**
+   * Resolves when it is ready, with how long that took. `settings` win over those of the program, from now on. `under`: a
+   * command that runs the one behind it, as this very process, such as `strace -D …`.
+   */
+  async start(
+    settings: Readonly<Record<string, string>> = {},
+    under: readonly string[] = [],
+  ): Promise<{ readonly readyMs: number }> {
     if (this.isRunning) throw new Error('the program runs already')
     Object.assign(this.#environment, settings)
-    const [command, ...args] = this.#command
+    const [command = '', ...args] = [...under, ...this.#command]
     this.#starts++
     const begun = performance.now()
     const started = await this.#processes.spawn({
@@ -193,6 +205,11 @@ export class Program implements AsyncDisposable {
     )
     await this.#waitUntilReady()
     return { readyMs: performance.now() - begun }
+  }
+
+  /** Makes the file system of its data directory larger or smaller. */
+  async resizeFileSystem(bytes: number): Promise<void> {
+    await run('mount', ['-o', `remount,size=${bytes}`, this.dataDirectory])
   }
 
   /** SIGKILL; resolves when it is gone. */
@@ -285,6 +302,16 @@ export class Program implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose()
+  }
+
+  async #mount(bytes: number): Promise<void> {
+    try {
+      await mkdir(this.dataDirectory)
+      await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=0700`, 'outrigger-e2e', this.dataDirectory])
+    } catch (error) {
+      await this.dispose()
+      throw error
+    }
   }
 
   /** `missing` says what is still to come; null when nothing is. */

@@ -68,6 +68,7 @@ export class Life {
     unlink: (path) => this.#call('unlink', path, () => nodeDisk.unlink(path)),
     syncDirectory: (path) => this.#call('sync', path, () => Promise.resolve()),
     sizeOf: (path) => this.#call('other', path, () => nodeDisk.sizeOf(path)),
+    space: (path) => this.#call('other', path, () => nodeDisk.space(path)),
   }
 
   broker(broker: Broker): Broker {

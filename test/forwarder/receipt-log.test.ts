@@ -261,3 +261,30 @@ test('nothing is trimmed under a search', async () => {
     expect(journal.firstSeq).toBeGreaterThan(firstSeq)
   })
 })
+
+test('a message that is lost is found as such, and one that was delivered after all is not', async () => {
+  await withLog({ interval: 60_000 }, async ({ log }) => {
+    const lost = { kind: 'lost', topic: null, lostAt: 5, reason: 'corrupt', ranges: [[3, 6], [8, 9]] } as const // prettier-ignore
+    await log.recordDurably(delivered(4))
+    await log.record(lost, never)
+    for (let isDurable = 0; isDurable < 2; isDurable++) {
+      for (const seq of [3, 5, 8]) expect(await log.find(seq)).toEqual({ state: 'lost', reason: 'corrupt', lostAt: 5 })
+      expect(await log.find(4)).toMatchObject({ state: 'delivered', offset: 40 })
+      for (const seq of [2, 6, 7, 9]) expect(await log.find(seq)).toBeNull()
+      await log.recordDurably(checkpoint(9))
+    }
+    await log.record(delivered(8), never)
+    expect(await log.find(8)).toMatchObject({ state: 'delivered', offset: 80 })
+  })
+})
+
+test('tells which messages of a range have a receipt, pending or durable, of whatever kind', async () => {
+  await withLog({ interval: 60_000 }, async ({ log }) => {
+    await log.record({ kind: 'dead', topic: 'd', diedAt: 7, attempts: 3, seq: 12, reason: 'WHY' }, never)
+    await log.recordDurably(delivered(1, 5, 10, 30))
+    await log.record({ kind: 'lost', topic: 't', lostAt: 5, reason: 'dropped', ranges: [[2, 7], [18, 40]] }, never) // prettier-ignore
+    const finished: (readonly [number, number])[] = []
+    await log.finishedBetween(5, 20, (part) => finished.push(part))
+    expect(finished.toSorted(([a], [b]) => a - b)).toEqual([[5, 7], [5, 6], [10, 11], [12, 13], [18, 20]]) // prettier-ignore
+  })
+})

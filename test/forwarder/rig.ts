@@ -7,7 +7,7 @@ import type { Broker, BrokerError, OutgoingMessage } from '../../src/forwarder/b
 import type { ForwarderOptions } from '../../src/forwarder/forwarder.ts'
 import { Forwarder } from '../../src/forwarder/forwarder.ts'
 import type { DeadLetter, WritableJournal } from '../../src/forwarder/ports.ts'
-import type { Receipt } from '../../src/message/receipt.ts'
+import type { Receipt, SeqRange } from '../../src/message/receipt.ts'
 import { decodeReceipt, receiptCodec } from '../../src/message/receipt.ts'
 import { CursorFile } from '../../src/journal/cursor-file.ts'
 import { JournalReader } from '../../src/journal/journal-reader.ts'
@@ -154,6 +154,7 @@ export class Rig {
         delivered: (topic, count, acceptedAt) => void events.push(`delivered ${topic} ${count} ${acceptedAt}`),
         retrying: (topic, error, attempts, delayMs) => void retries.push({ topic, error, attempts, delayMs }),
         died: (topic, id, error) => void events.push(`died ${topic} ${parseMessageId(id)?.seq} ${error.reason}`),
+        lost: ({ topic, reason }, count) => void events.push(`lost ${topic} ${count} ${reason}`),
         breakerChanged: (state) => void events.push(`breaker ${state}`),
         receiptsFailed: (error) => void events.push(`receipts failed ${String(error)}`),
       },
@@ -264,8 +265,18 @@ export function seqOf(sent: Pick<OutgoingMessage, 'headers'>): number {
 export function finishedBy(receipts: readonly Receipt[]): number[] {
   return receipts.flatMap((receipt) => {
     if (receipt.kind === 'checkpoint') return []
+    if (receipt.kind === 'lost') return seqsIn(receipt.ranges)
     return receipt.kind === 'dead' ? [receipt.seq] : receipt.seqs
   })
+}
+
+/** The seqs of the messages that receipts say are lost. */
+export function lostBy(receipts: readonly Receipt[]): number[] {
+  return receipts.flatMap((receipt) => (receipt.kind === 'lost' ? seqsIn(receipt.ranges) : []))
+}
+
+function seqsIn(ranges: readonly SeqRange[]): number[] {
+  return ranges.flatMap(([fromSeq, toSeq]) => Array.from({ length: toSeq - fromSeq }, (_, i) => fromSeq + i))
 }
 
 export function writable<T>(journal: Journal<T>, life: Life): WritableJournal<T> {

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../src/base/clock.ts'
+import type { UnavailableError } from '../../src/base/errors.ts'
 import type { ListenAddress } from '../../src/base/listen-address.ts'
 import { Intake } from '../../src/intake/intake.ts'
 import type { FateSource, IntakeObserver, IntakeOptions, MessageSink } from '../../src/intake/ports.ts'
@@ -18,6 +19,8 @@ export class FakeSink implements MessageSink {
   /** How many messages came with each call. */
   readonly calls: number[] = []
   failure: Error | null = null
+  refusals: (topic: string, isLowPriority: boolean) => UnavailableError | null = () => null
+  roomWaitMs = 0
   #held: (() => void)[] | null = null
 
   async append(messages: readonly Message[]): Promise<number> {
@@ -29,6 +32,10 @@ export class FakeSink implements MessageSink {
     if (held !== null) await new Promise<void>((resolve) => held.push(resolve))
     if (failure !== null) throw failure
     return firstSeq
+  }
+
+  refusal(topic: string, isLowPriority: boolean): UnavailableError | null {
+    return this.refusals(topic, isLowPriority)
   }
 
   /** Answers no append until `letGo`. */

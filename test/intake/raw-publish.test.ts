@@ -278,6 +278,10 @@ describe('GET /messages/{id}', () => {
       { state: 'dead', topic: 'a', reason: 'TOO_LARGE', diedAt: at, attempts: 3 } as const,
       { topic: 'a', reason: 'TOO_LARGE', diedAt: '2026-01-02T03:04:05.006Z', attempts: 3 },
     ],
+    [
+      { state: 'lost', reason: 'corrupt', lostAt: at } as const,
+      { reason: 'corrupt', lostAt: '2026-01-02T03:04:05.006Z' },
+    ],
   ])('tells of a message that is $state', async (fate, rest) => {
     harness.fates.fates.set(5, fate)
     const answer = await harness.send(head('GET', `/messages/${journalId}-5`))

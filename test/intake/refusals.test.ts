@@ -11,6 +11,8 @@ interface Case {
   readonly bytes: string | Buffer
   readonly options?: Partial<IntakeOptions>
   readonly failure?: Error
+  /** What is said before the body is asked for. */
+  readonly refusal?: UnavailableError
   /** The problem stands in a result line of an answer with this status. */
   readonly inLine?: { readonly status: number; readonly line: number }
   readonly headers?: Readonly<Record<string, string>>
@@ -19,7 +21,7 @@ interface Case {
 
 const topic = '/topics/orders'
 const key65 = 'k'.repeat(65)
-const unavailable = (code: UnavailableError['code']): Error =>
+const unavailable = (code: UnavailableError['code']): UnavailableError =>
   new UnavailableError(code, 'no room for more', { retryAfterSeconds: 7 })
 const line = (text: string | Buffer): Buffer => post(topic, text, ndjson)
 
@@ -108,6 +110,14 @@ const cases: Case[] = [
   { name: 'an NDJSON body of blank lines', code: 'body_empty', bytes: line('\n \r\n\t\n') },
   { name: 'a full journal', code: 'journal_full', bytes: post(topic, 'x'), failure: unavailable('journal_full'), headers: { 'retry-after': '7' }, detail: /^No room for more\.$/ }, // prettier-ignore
   { name: 'a full journal, for all lines', code: 'journal_full', bytes: line('{"value":1}\n{"value":2}'), failure: unavailable('journal_full'), headers: { 'retry-after': '7' } }, // prettier-ignore
+  { name: 'a journal that is nearly full', code: 'journal_nearly_full', bytes: post(topic, 'x'), refusal: unavailable('journal_nearly_full'), headers: { 'retry-after': '7' } }, // prettier-ignore
+  { name: 'a topic beyond its share', code: 'topic_share_full', bytes: post(topic, 'x'), refusal: unavailable('topic_share_full'), headers: { 'retry-after': '7' } }, // prettier-ignore
+  { name: 'a topic beyond its share, for lines', code: 'topic_share_full', bytes: line('{"value":1}'), refusal: unavailable('topic_share_full') }, // prettier-ignore
+  { name: 'a topic beyond its share, for a stream', code: 'topic_share_full', bytes: head('POST', topic, ndjsonStream), refusal: unavailable('topic_share_full') }, // prettier-ignore
+  { name: 'a full disk', code: 'disk_full', bytes: post(topic, 'x'), failure: unavailable('disk_full'), headers: { 'retry-after': '7' } }, // prettier-ignore
+  { name: 'a backlog that is too old', code: 'backlog_too_old', bytes: post(topic, 'x'), failure: unavailable('backlog_too_old') }, // prettier-ignore
+  { name: 'a priority that is none', code: 'header_invalid', bytes: post(topic, 'x', { 'Outrigger-Priority': 'high' }), detail: /low.*normal/ }, // prettier-ignore
+  { name: 'two priorities', code: 'parameter_conflict', bytes: post(topic, 'x', { 'Outrigger-Priority': 'low', 'outrigger-priority': 'normal' }) }, // prettier-ignore
   { name: 'a ledger that is away', code: 'ledger_unavailable', bytes: head('GET', `/messages/${journalId}-1`), failure: unavailable('ledger_unavailable') }, // prettier-ignore
   { name: 'a failed journal', code: 'journal_failed', bytes: post(topic, 'x'), failure: unavailable('journal_failed') },
   { name: 'a closed journal', code: 'draining', bytes: post(topic, 'x'), failure: unavailable('draining') },
@@ -157,9 +167,10 @@ describe('intake refuses', () => {
     harness = undefined
   })
 
-  test.each(cases)('$name: $code', async ({ code, bytes, options, failure, inLine, headers, detail }) => {
+  test.each(cases)('$name: $code', async ({ code, bytes, options, failure, refusal, inLine, headers, detail }) => {
     harness = await IntakeHarness.start(options)
     harness.sink.failure = failure ?? null
+    harness.sink.refusals = () => refusal ?? null
     harness.fates.failure = failure ?? null
     const answer = await harness.send(bytes)
 

@@ -39,6 +39,25 @@ describe('the order of operations', () => {
     await journal.close()
   })
 
+  test('space is taken ahead for small blocks, and not for large ones, which bring their own', async () => {
+    const disk = new WatchedDisk(nodeDisk)
+    const { journal } = await openText(await temporaryDirectory(), disk, { segmentBytes: 4 * 1024 * 1024 })
+    const writes = async (bytes: number): Promise<(number | undefined)[]> => {
+      disk.forget()
+      await journal.append(['x'.repeat(bytes)])
+      return disk.log.flatMap(({ name, position }) => (name === 'write' ? [position] : []))
+    }
+    const large = await writes(300_000)
+    expect(large).toEqual([4096])
+    // Behind the large one: first the space, then the block in it.
+    const [ahead, small] = await writes(100)
+    expect([ahead, small]).toEqual([small, small])
+    expect(await writes(100)).toHaveLength(1)
+    expect(await writes(300_000)).toHaveLength(1)
+    expect(await readText(journal)).toHaveLength(4)
+    await journal.close()
+  })
+
   test('a block is synced before the next one is written', async () => {
     const disk = new WatchedDisk(nodeDisk)
     const { journal } = await openText(await temporaryDirectory(), disk, { blockBytesMax: 2000 })
@@ -77,6 +96,36 @@ const passing: [string, Fault][] = [
   ['a write that was whole nevertheless', { operation: 'write', written: 1 }],
   ['a sync', { operation: 'sync' }],
 ]
+
+describe('after a failure that could not be got around', () => {
+  test('nothing is tried for half a second, whoever asks, and then it is', async () => {
+    const disk = new WatchedDisk(nodeDisk)
+    const { journal, clock } = await openText(await temporaryDirectory(), disk)
+    await journal.append(['a'])
+    disk.fail({ operation: 'write', times: Infinity })
+    await expect(journal.append(['b'])).rejects.toMatchObject({ code: 'journal_failed' })
+    const failure = journal.failure
+    disk.forget()
+    for (const ms of [0, 250, 499]) {
+      clock.monotonicMs = ms
+      await expect(journal.append(['c'])).rejects.toMatchObject({ code: 'journal_failed' })
+      journal.tryAgain()
+    }
+    expect([disk.log, journal.failure]).toEqual([[], failure])
+    clock.monotonicMs = 500
+    await expect(journal.append(['d'])).rejects.toMatchObject({ code: 'journal_failed' })
+    expect(disk.log).not.toEqual([])
+    // From the last failure on.
+    disk.mend()
+    disk.forget()
+    clock.monotonicMs = 999
+    await expect(journal.append(['e'])).rejects.toMatchObject({ code: 'journal_failed' })
+    expect(disk.log).toEqual([])
+    clock.monotonicMs = 1000
+    expect(await journal.append(['f'])).toBe(2)
+    await journal.close()
+  })
+})
 
 describe('when one thing fails', () => {
   test.each(passing)('%s, the block goes to a new segment, and nobody notices', async (_, fault) => {

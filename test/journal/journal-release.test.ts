@@ -56,7 +56,8 @@ describe('a release', () => {
     disk.forget()
     await journal.release(90)
     const names = disk.log.map(({ name }) => name)
-    expect(new Set(names)).toEqual(new Set(['rename', 'unlink', 'syncDirectory']))
+    // It asks whether a file is damaged, and kept.
+    expect(new Set(names)).toEqual(new Set(['sizeOf', 'rename', 'unlink', 'syncDirectory']))
     expect(names.indexOf('syncDirectory')).toBe(names.length - 1)
     disk.forget()
     await journal.release(90)
@@ -100,6 +101,41 @@ describe('a release', () => {
 })
 
 describe('drained segments', () => {
+  test('are used again also when the release that put them aside has failed', async () => {
+    for (const fault of [{ operation: 'syncDirectory' }, { operation: 'unlink' }] as const) {
+      const directory = await temporaryDirectory()
+      const disk = new WatchedDisk(nodeDisk)
+      const { journal } = await openText(directory, disk)
+      await appendEach(journal, records)
+      for (const seq of [70, 90]) {
+        disk.fail(fault)
+        await expect(journal.release(seq)).rejects.toMatchObject({ code: 'EIO' })
+      }
+      expect(await sparesIn(directory)).toHaveLength(2)
+      disk.mend()
+      disk.forget()
+      await journal.release(journal.nextSeq)
+      // Not before their old names are durably gone.
+      expect(disk.log.at(-1)?.name).toBe('syncDirectory')
+      await appendEach(journal, texts(40, 4000))
+      expect(await sparesIn(directory)).toEqual([])
+      await journal.close()
+    }
+  })
+
+  test('are deleted when none are to be kept, also when the release that put them aside has failed', async () => {
+    const directory = await temporaryDirectory()
+    const disk = new WatchedDisk(nodeDisk)
+    const { journal } = await openText(directory, disk)
+    await appendEach(journal, records)
+    disk.fail({ operation: 'syncDirectory' })
+    await expect(journal.release(50)).rejects.toMatchObject({ code: 'EIO' })
+    expect(await sparesIn(directory)).toHaveLength(2)
+    await journal.keepSpares(false)
+    expect(await sparesIn(directory)).toEqual([])
+    await journal.close()
+  })
+
   test('are used again, at most two of them, and their old bytes never show', async () => {
     const directory = await temporaryDirectory()
     const disk = new WatchedDisk(nodeDisk)

@@ -1,5 +1,5 @@
 import { basename, dirname } from 'node:path'
-import type { Disk, DiskFile } from '../../src/journal/disk.ts'
+import type { Disk, DiskFile, DiskSpace } from '../../src/journal/disk.ts'
 
 const sectorBytes = 512
 
@@ -86,6 +86,8 @@ export class MemoryDisk {
   names = new Map<string, Inode>()
   /** Operations until the process dies in the midst of one. */
   operationsLeft = Number.POSITIVE_INFINITY
+  /** What all files together may take; beyond it, writes fail with ENOSPC. */
+  capacity = Number.MAX_SAFE_INTEGER
   #stableNames = new Map<string, Inode>()
   #changes: NameChange[] = []
   #process = 0
@@ -118,6 +120,13 @@ export class MemoryDisk {
     this.#changes = []
     this.names = new Map(this.#stableNames)
     for (const inode of new Set(this.names.values())) inode.powerOff(this.random)
+  }
+
+  /** What all files take. */
+  get usedBytes(): number {
+    let used = 0
+    for (const inode of new Set(this.names.values())) used += inode.size
+    return used
   }
 
   change(directory: string, apply: (names: Map<string, Inode>) => void): void {
@@ -188,6 +197,11 @@ class ProcessDisk implements Disk {
     return this.run(() => this.disk.names.get(path)?.size ?? null)
   }
 
+  space(): Promise<DiskSpace> {
+    const { capacity, usedBytes } = this.disk
+    return this.run(() => ({ freeBytes: Math.max(0, capacity - usedBytes), totalBytes: capacity }))
+  }
+
   inodeOf(path: string): Inode {
     const inode = this.disk.names.get(path)
     if (inode === undefined) throw systemError('ENOENT', path)
@@ -228,7 +242,12 @@ class MemoryFile implements DiskFile {
 
   write(data: Buffer, position: number): Promise<void> {
     return this.#disk.run(
-      () => this.#inode.write(data, position),
+      () => {
+        const { disk } = this.#disk
+        const more = position + data.length - this.#inode.size
+        if (more > 0 && disk.usedBytes + more > disk.capacity) throw systemError('ENOSPC', 'the disk is full')
+        this.#inode.write(data, position)
+      },
       () => this.#inode.write(data.subarray(0, Math.floor(data.length * this.#disk.disk.random())), position),
     )
   }

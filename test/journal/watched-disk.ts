@@ -1,4 +1,4 @@
-import type { Disk, DiskFile } from '../../src/journal/disk.ts'
+import type { Disk, DiskFile, DiskSpace } from '../../src/journal/disk.ts'
 
 /** One call that reached the disk. Operations of a file bear the name that the file has at the time. */
 export interface Operation {
@@ -24,7 +24,7 @@ export interface Fault {
   readonly after?: number
   /** How many fail then. Default 1. */
   readonly times?: number
-  readonly code?: 'EIO' | 'ENOSPC' | 'short_write' | 'ENOENT'
+  readonly code?: 'EIO' | 'ENOSPC' | 'EDQUOT' | 'short_write' | 'ENOENT' | 'EXDEV'
   /** Which part of the data a failing write leaves on the disk nevertheless, from 0 to 1. Default 0. */
   readonly written?: number
 }
@@ -112,6 +112,10 @@ export class WatchedDisk implements Disk {
 
   sizeOf(path: string): Promise<number | null> {
     return this.run({ name: 'sizeOf', path }, () => this.#disk.sizeOf(path))
+  }
+
+  space(path: string): Promise<DiskSpace> {
+    return this.run({ name: 'space', path }, () => this.#disk.space(path))
   }
 
   /** Records an operation, and either does it or fails it. `half` does what a failing one still does. */

@@ -1,11 +1,12 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { BrokerError } from '../../src/forwarder/broker.ts'
+import type { Receipt } from '../../src/message/receipt.ts'
 import type { Message } from '../../src/message/message.ts'
 import { FakeBroker } from '../forwarder/fake-broker.ts'
 import { Life } from '../forwarder/life.ts'
 import type { RigOptions } from '../forwarder/rig.ts'
-import { Rig, finishedBy, message, seqOf, withDirectory } from '../forwarder/rig.ts'
+import { Rig, finishedBy, lostBy, message, seqOf, withDirectory } from '../forwarder/rig.ts'
 
 /** One run of the process, up to its violent end. */
 interface Run {
@@ -15,12 +16,15 @@ interface Run {
   readonly blocked: readonly number[]
   /** One in so many sends fails: a third of these after the broker has kept the batch. */
   readonly failOneIn: number
+  /** How often, after each append, everything below some seq is given up. */
+  readonly givingUp: number
 }
 
 const run: fc.Arbitrary<Run> = fc.record({
   killAt: fc.record({ call: fc.integer({ min: 1, max: 500 }), done: fc.boolean() }),
   blocked: fc.uniqueArray(fc.nat(4), { maxLength: 3 }),
   failOneIn: fc.constantFrom(2, 3, 5, 1000),
+  givingUp: fc.constantFrom(0, 0, 0.05, 0.3),
 })
 const tightness = fc.record({
   batchMessagesMax: fc.integer({ min: 1, max: 8 }),
@@ -64,6 +68,13 @@ async function liveThrough(
   const accepted = new Map<number, Message>()
   /** Covered by a receipt that is durable. */
   const durable = new Set<number>()
+  /** Of these, those that are dropped; all of them stand below what was given up at most. */
+  const lost = new Set<number>()
+  let givenUp = 0
+  const noteDurable = (receipts: readonly Receipt[]): void => {
+    for (const seq of finishedBy(receipts)) durable.add(seq)
+    for (const seq of lostBy(receipts)) lost.add(seq)
+  }
   const expectFinished = (below: number, what: string): void => {
     for (let seq = 1; seq < below; seq++)
       if (!durable.has(seq)) problems.push(`${what}: ${below}, but ${seq} is not finished durably`)
@@ -76,11 +87,11 @@ async function liveThrough(
       onPassed(seq) {
         if (rig.cursor.position.seq !== seq)
           problems.push(`passed ${seq}, but the cursor is at ${rig.cursor.position.seq}`)
-        for (const finished of finishedBy(rig.durableReceipts.splice(0))) durable.add(finished)
+        noteDurable(rig.durableReceipts.splice(0))
         expectFinished(seq, 'passed')
       },
     })
-    for (const finished of finishedBy(await rig.allReceipts())) durable.add(finished)
+    noteDurable(await rig.allReceipts())
     expectFinished(rig.cursor.position.seq, 'cursor after a restart')
     await rig.forwarder.start()
     return rig
@@ -96,7 +107,7 @@ async function liveThrough(
     if (new Set(delivered).size < delivered.length) problems.push(`delivered twice: ${delivered.join()}`)
   }
 
-  for (const { killAt, blocked, failOneIn } of runs) {
+  for (const { killAt, blocked, failOneIn, givingUp } of runs) {
     const life = new Life()
     life.killAt = killAt
     const lifts = [
@@ -121,13 +132,18 @@ async function liveThrough(
         const messages = Array.from({ length: 1 + Math.floor(random() * 6) }, () => randomMessage(random))
         const first = await rig.publish(...messages)
         messages.forEach((published, j) => accepted.set(first + j, published))
+        if (random() < givingUp) {
+          const below = Math.floor(random() * random() * (rig.messages.nextSeq + 1))
+          givenUp = Math.max(givenUp, below)
+          void rig.forwarder.giveUpBelow(below)
+        }
         if (random() < 0.3) await life.clock.sleep(random() * 3)
       }
       await rig.forwarder.drain(AbortSignal.timeout(50))
     }
     await Promise.race([living(), life.died])
     await life.kill()
-    for (const finished of finishedBy(rig?.durableReceipts ?? [])) durable.add(finished)
+    noteDurable(rig?.durableReceipts ?? [])
     for (const lift of lifts) lift()
     expectNothingTwice(sentBefore, covered)
   }
@@ -137,6 +153,7 @@ async function liveThrough(
   const covered = new Set(durable)
   await rig.finished(20_000)
   await rig.close()
+  noteDurable(rig.durableReceipts)
   expectNothingTwice(sentBefore, covered)
   expectFinished(rig.messages.nextSeq, 'end of the journal')
   if (rig.cursor.position.seq !== rig.messages.nextSeq) problems.push('the cursor is not at the end')
@@ -145,7 +162,9 @@ async function liveThrough(
   const kept = keptBy(broker)
   for (const [seq, { topic, value }] of accepted) {
     const isThere = value === 'poison' ? letters.has(seq) : kept.get(topic)?.has(seq)
-    if (!isThere) problems.push(`${seq} of ${topic} is lost`)
+    if (lost.has(seq) && seq >= givenUp)
+      problems.push(`${seq} is dropped, and only what is below ${givenUp} was given up`)
+    if (!isThere && !lost.has(seq)) problems.push(`${seq} of ${topic} is lost`)
   }
   for (const [topic, seqs] of kept) {
     const firsts = [...seqs]

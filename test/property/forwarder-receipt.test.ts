@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { Receipt } from '../../src/message/receipt.ts'
-import { decodeReceipt, receiptCodec } from '../../src/message/receipt.ts'
+import type { Receipt, SeqRange } from '../../src/message/receipt.ts'
+import { decodeReceipt, lossReasons, receiptCodec } from '../../src/message/receipt.ts'
 
 /** Also the edges: 0, the bounds of one byte and of 31 bits, and the largest there is. */
 const edges = [0, 1, 127, 128, 16_383, 16_384, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 52, Number.MAX_SAFE_INTEGER]
@@ -31,6 +31,19 @@ const dead = fc
 const checkpoint = fc
   .record({ head: number, positions: fc.array(fc.tuple(topic, number), { maxLength: 30 }) })
   .map(({ head, positions }): Receipt => ({ kind: 'checkpoint', head, positions: new Map(positions) }))
+const lost = fc
+  .record({
+    topic: fc.option(topic),
+    lostAt: number,
+    reason: fc.constantFrom(...lossReasons),
+    seqs: fc.uniqueArray(number, { minLength: 2, maxLength: 60 }),
+  })
+  .map(({ seqs, ...rest }): Receipt => {
+    const sorted = seqs.toSorted((a, b) => a - b)
+    const ranges = sorted.flatMap((from, i): SeqRange[] => (i % 2 === 1 ? [[sorted[i - 1] as number, from]] : []))
+    return { kind: 'lost', ...rest, ranges }
+  })
+const anyReceipt = fc.oneof(delivered, dead, checkpoint, lost)
 
 /** In any order, up and down; zigzag doubles distances, so they stay below 2^51. */
 function offset(): fc.Arbitrary<number> {
@@ -44,13 +57,13 @@ function offset(): fc.Arbitrary<number> {
 
 test('property: a receipt comes back as it was, from any place, and takes no more room than it said', () => {
   fc.assert(
-    fc.property(fc.oneof(delivered, dead, checkpoint), fc.nat(40), (receipt, start) => {
-      const sizeMax = receiptCodec.sizeMax(receipt)
+    fc.property(anyReceipt, fc.nat(40), (given, start) => {
+      const sizeMax = receiptCodec.sizeMax(given)
       const bytes = Buffer.alloc(start + sizeMax + 8, 0xee)
-      const end = receiptCodec.encode(receipt, bytes, start)
+      const end = receiptCodec.encode(given, bytes, start)
       expect(end - start).toBeLessThanOrEqual(sizeMax)
       expect(bytes.subarray(end).every((byte) => byte === 0xee)).toBe(true)
-      expect(decodeReceipt(bytes, start, end)).toEqual(receipt)
+      expect(decodeReceipt(bytes, start, end)).toEqual(given)
     }),
     { numRuns: 500 },
   )
@@ -73,9 +86,9 @@ test('a batch that stands in a row in a few partitions takes 3 bytes a message',
 
 test('property: a receipt that is cut short is an error, never a wrong receipt and never an endless loop', () => {
   fc.assert(
-    fc.property(fc.oneof(delivered, dead, checkpoint), fc.double({ min: 0, max: 1, noNaN: true }), (receipt, part) => {
-      const bytes = Buffer.alloc(receiptCodec.sizeMax(receipt))
-      const end = receiptCodec.encode(receipt, bytes, 0)
+    fc.property(anyReceipt, fc.double({ min: 0, max: 1, noNaN: true }), (given, part) => {
+      const bytes = Buffer.alloc(receiptCodec.sizeMax(given))
+      const end = receiptCodec.encode(given, bytes, 0)
       expect(() => decodeReceipt(bytes, 0, 2 + Math.floor((end - 2) * part * 0.999))).toThrow('ends too early')
     }),
     { numRuns: 200 },
@@ -85,4 +98,5 @@ test('property: a receipt that is cut short is an error, never a wrong receipt a
 test('a receipt of an unknown version or kind is refused', () => {
   expect(() => decodeReceipt(Buffer.from([2, 1, 0]), 0, 3)).toThrow('version 2')
   expect(() => decodeReceipt(Buffer.from([1, 9, 0]), 0, 3)).toThrow('kind 9')
+  expect(() => decodeReceipt(Buffer.from([1, 4, 0, 1, 9, 0]), 0, 6)).toThrow('reason 9')
 })

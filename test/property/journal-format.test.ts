@@ -27,8 +27,16 @@ const uuids = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buf
 const headers: fc.Arbitrary<SegmentHeader> = fc.record({
   journalId: fc.stringMatching(/^[0-9a-z]{1,16}$/),
   uuid: uuids,
+  previousUuid: uuids,
   baseSeq: seqs,
   createdAt: seqs,
+  encryption: fc.option(
+    fc.record({
+      keyName: fc.stringMatching(/^[0-9a-zA-Z./-]{1,62}$/),
+      wrappedKey: fc.uint8Array({ maxLength: 126 }).map((bytes) => Buffer.from(bytes)),
+      epoch: fc.uint8Array({ minLength: 8, maxLength: 8 }).map((bytes) => Buffer.from(bytes)),
+    }),
+  ),
 })
 const footers: fc.Arbitrary<Footer> = fc.record({
   nextSeq: seqs,
@@ -40,6 +48,7 @@ const blocks = fc.record({
   firstSeq: seqs,
   count: uint32s,
   isGap: fc.boolean(),
+  isEncrypted: fc.boolean(),
   number: uint32s,
   previousCrc: uint32s,
   writtenAt: seqs,

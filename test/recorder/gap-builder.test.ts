@@ -32,6 +32,26 @@ test('neighbours in a partition are one range, and dead ones are named by their 
         { topic: 't', partition: 0, fromOffset: 13, toOffset: 14 },
       ],
       deadSeqs: [5],
+      lostSeqs: [],
+    },
+  ])
+})
+
+test('lost ones are named by their seqs, neighbours together', () => {
+  const gap = new GapBuilder('lost', 77)
+  for (const [fromSeq, toSeq] of [[3, 5], [5, 9], [11, 12]] as const) gap.addLost([fromSeq, toSeq]) // prettier-ignore
+  expect(gap.messages).toBe(7)
+  expect(gap.build()).toMatchObject([
+    {
+      fromSeq: 3,
+      toSeq: 12,
+      messages: 7,
+      ranges: [],
+      deadSeqs: [],
+      lostSeqs: [
+        { fromSeq: 3, toSeq: 9 },
+        { fromSeq: 11, toSeq: 12 },
+      ],
     },
   ])
 })

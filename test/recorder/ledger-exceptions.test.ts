@@ -57,3 +57,10 @@ test('when there are too many, the oldest go, and that is told; what is new is a
   expect(kept.at(-1)).toMatchObject({ number: 40 })
   expect(exceptions.count).toBe(40 - forgotten.reduce((sum, count) => sum + count, 0))
 })
+
+test('a gap from before there were lost ones in it is listed as if it had none', async () => {
+  const { exceptions } = await open(1e9)
+  const gap = { kind: 'gap', at: 1, cause: 'off', fromSeq: 1, toSeq: 5, messages: null, ranges: [], deadSeqs: [] }
+  await exceptions.add([gap as unknown as LedgerException])
+  expect(await exceptions.list(0, 10)).toEqual([{ ...gap, lostSeqs: [], number: 1 }])
+})

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../src/base/clock.ts'
@@ -8,9 +8,9 @@ import { nodeDisk } from '../../src/journal/node-disk.ts'
 import type { RecordCodec } from '../../src/journal/record-codec.ts'
 import { messageCodec } from '../../src/message/message-codec.ts'
 import type { Message } from '../../src/message/message.ts'
-import type { Receipt } from '../../src/message/receipt.ts'
+import type { LossReason, Receipt, SeqRange } from '../../src/message/receipt.ts'
 import { receiptCodec } from '../../src/message/receipt.ts'
-import type { LedgerException } from '../../src/recorder/ledger-exceptions.ts'
+import type { GapCause, LedgerException } from '../../src/recorder/ledger-exceptions.ts'
 import { exceptionCodec, LedgerExceptions } from '../../src/recorder/ledger-exceptions.ts'
 import type { LedgerSchema } from '../../src/recorder/ledger-schema.ts'
 import type { RecordTarget, RecorderPosition } from '../../src/recorder/ports.ts'
@@ -161,6 +161,8 @@ export class RecorderRig {
         failing: (error) => events.push(`failing ${error.reason}`),
         refused: (id, error) => events.push(`refused ${id} ${error.reason}`),
         gaveUp: (count) => events.push(`gave up ${count}`),
+        cursorFailed: (error) => events.push(`cursor failed ${String(error)}`),
+        receiptsLost: (fromSeq, toSeq) => events.push(`receipts lost ${fromSeq} ${toSeq}`),
         migrated: ({ version }) => events.push(`migrated ${version}`),
         breakerChanged: (state) => events.push(`breaker ${state}`),
         maintenanceFailed: () => events.push('maintenance failed'),
@@ -200,6 +202,30 @@ export class RecorderRig {
         offsets: seqs.map(() => this.#offset++),
       },
     ])
+  }
+
+  /** Writes the receipt of messages that are lost. */
+  async lose(reason: LossReason, ...ranges: SeqRange[]): Promise<void> {
+    await this.receipts.append([{ kind: 'lost', topic: null, lostAt: systemClock.now(), reason, ranges }])
+  }
+
+  /** Damages the block that holds a receipt, when each stands in a block of its own. */
+  async spoilReceipt(seq: number): Promise<void> {
+    const path = join(this.directory, 'receipts', '0000000000000001.segment')
+    const bytes = await readFile(path)
+    let at = 4096
+    for (let i = 1; i < seq; i++) at += 52 + bytes.readUInt32LE(at + 4)
+    bytes[at + 50] = (bytes[at + 50] as number) ^ 1
+    await writeFile(path, bytes)
+  }
+
+  /** Which messages the gaps of a cause say to be lost. */
+  async lostSeqs(cause: GapCause): Promise<number[]> {
+    const gaps = (await this.exceptions.list(0, 1000)).filter((exception) => exception.kind === 'gap')
+    return gaps
+      .filter((gap) => gap.cause === cause)
+      .flatMap(({ lostSeqs }) => lostSeqs)
+      .flatMap(({ fromSeq, toSeq }) => Array.from({ length: toSeq - fromSeq }, (_, i) => fromSeq + i))
   }
 
   /** Accepted and delivered, in batches. */

@@ -206,6 +206,26 @@ test('gives up nothing of a store that works, or that has just begun to fail, un
     expect((await rig.recorder.status()).breaker).not.toBe('closed')
   }))
 
+test('a store that refuses writes while its schema is right fails all the time, until one succeeds', () =>
+  withRecorder({ giveUpAfter: 300 }, async (rig) => {
+    const readOnly = new StoreError('fatal', 'READ_ONLY', 'the server is read-only')
+    rig.target.verdict = () => readOnly
+    rig.recorder.start()
+    await rig.deliver(5)
+    await until(() => rig.target.inspections >= 3)
+    expect((await rig.recorder.status()).failure).toMatchObject({ reason: 'READ_ONLY' })
+    await until(async () => ((await rig.recorder.status()).failure?.attempts ?? 0) >= 3)
+    await new Promise((resolve) => setTimeout(resolve, 350))
+    expect((await rig.recorder.status()).failure).toMatchObject({ reason: 'READ_ONLY' })
+    rig.recorder.giveUpBelow(6, false)
+    await until(() => rig.passed.at(-1)?.seq === 6)
+    expect(await rig.missingOffsets()).toEqual(range(0, 5))
+    rig.target.verdict = () => undefined
+    await rig.deliver(1)
+    await rig.caughtUp()
+    expect((await rig.recorder.status()).failure).toBeNull()
+  }))
+
 test('a store that refuses everything is wrong, and not the messages', () =>
   withRecorder({}, async (rig) => {
     rig.target.verdict = () => refusing
@@ -266,6 +286,67 @@ test('what the journal has lost is a gap, and not the end', () =>
     await rig.caughtUp()
     expect(await rig.missingOffsets()).toEqual(range(0, first - 1))
     expect(recorded(rig)).toEqual(range(first, 4001))
+  }))
+
+test('what was never delivered is a gap that names it, whatever the reason, and no row', () =>
+  withRecorder({}, async (rig) => {
+    Object.assign(rig.target, { keepsDead: false })
+    await rig.accept(40)
+    await rig.finish(range(1, 11))
+    await rig.lose('corrupt', [11, 15], [20, 21])
+    await rig.finish(range(15, 20))
+    await rig.lose('dropped', [21, 30])
+    await rig.lose('missing', [30, 31])
+    await rig.finish(range(31, 41))
+    rig.recorder.start()
+    await rig.caughtUp()
+    expect(recorded(rig)).toEqual([...range(1, 11), ...range(15, 20), ...range(31, 41)])
+    expect(await rig.lostSeqs('lost')).toEqual([...range(11, 15), 20, 30])
+    expect(await rig.lostSeqs('dropped')).toEqual(range(21, 30))
+    expect(await rig.missingOffsets()).toEqual([])
+    expect((await rig.recorder.status()).lagMessages).toBe(0)
+  }))
+
+test('what was lost is noted once, also over a restart and when the store is given up', () =>
+  withRecorder({}, async (rig) => {
+    rig.target.verdict = () => away
+    rig.recorder.start()
+    await rig.accept(30)
+    await rig.finish(range(1, 11))
+    await rig.lose('corrupt', [11, 15])
+    await rig.finish(range(15, 20))
+    await rig.lose('corrupt', [20, 25])
+    await rig.checkpoint(25)
+    await until(() => rig.events.includes('failing ECONNREFUSED'))
+    rig.recorder.giveUpBelow(20, true)
+    await until(() => rig.passed.at(-1)?.seq === 20)
+    rig.target.verdict = () => undefined
+    await rig.finish(range(25, 31))
+    await rig.restart()
+    await rig.caughtUp()
+    expect(await rig.lostSeqs('lost')).toEqual([...range(11, 15), ...range(20, 25)])
+    expect(await rig.missingOffsets()).toEqual(range(0, 15))
+    expect(recorded(rig)).toEqual(range(25, 31))
+  }))
+
+test('receipts that are damaged are a gap of all that they may have been about; what is recorded before and after is not held up', () =>
+  withRecorder({}, async (rig) => {
+    await rig.deliver(10)
+    await rig.checkpoint(11)
+    rig.recorder.start()
+    await rig.caughtUp()
+    await until(() => rig.passed.at(-1)?.seq === 11)
+    await rig.recorder.close()
+    await rig.deliver(10)
+    await rig.deliver(10)
+    await rig.spoilReceipt(3)
+    await rig.restart()
+    await rig.caughtUp()
+    expect(recorded(rig)).toEqual([...range(1, 11), ...range(21, 31)])
+    expect(await rig.exceptions.list(0, 10)).toMatchObject([
+      { cause: 'receipts', fromSeq: 11, toSeq: 31, messages: null, lostSeqs: [] },
+    ])
+    expect(rig.events).toContain('receipts lost 11 31')
   }))
 
 test('closes at once while the store hangs, and the next start records what was left', () =>
