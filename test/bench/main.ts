@@ -8,21 +8,24 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { messageOf } from '../../src/base/errors.ts'
 import { StackUnavailableError } from '../stack/errors.ts'
+import { journalParameters, measureJournal, type JournalParameters } from './journal-appends.ts'
+import { journalGoalsOf, journalReportOf, withJournalReport } from './journal-report.ts'
 import { benchmark, PARTS, type Part } from './benchmark.ts'
 import { freeBytes } from './machine.ts'
 import { diskBytesNeeded, fullParameters, quickParameters, type Parameters } from './parameters.ts'
 import { profile } from './profile.ts'
-import { goalsOf, reportOf, withReport } from './report.ts'
+import { goalsOf, reportOf, withReport, type Goal } from './report.ts'
 import { LedgerSide } from './ledger-side.ts'
 import { KafkaSide } from './kafka-side.ts'
 import { measureTarget, targetParameters } from './target.ts'
 import { profileTarget } from './target-profile.ts'
 import { Workbench } from './workbench.ts'
-import { readResults, writeResults } from './results.ts'
+import { readJournalResults, readResults, writeResults } from './results.ts'
 
 const USAGE = `Measures the built program beside baselines in the same run.
 
   npm run bench -- [options]
+  npm run bench -- journal [options]
 
   --only ${PARTS.join(',')}
                      just these parts: (a) single messages, (b) NDJSON, (c) until Kafka has it, (d) idle memory, and
@@ -38,7 +41,10 @@ const USAGE = `Measures the built program beside baselines in the same run.
   --profile          instead of all that: which functions take the time
   --render FILE      instead of all that: put a results file into docs/performance.md
 
-A whole run that is kept goes into docs/performance.md too.
+journal measures the journal alone, without Kafka and HTTP, beside other ways to keep records durably, in some 2 minutes.
+Its options are --quick, --rounds, --name, --journal-directory and --render.
+
+A whole run that is kept goes into docs/performance.md too, and so does one of the journal that is kept by --name.
 `
 
 const results = fileURLToPath(new URL('results/', import.meta.url))
@@ -47,6 +53,8 @@ const document = fileURLToPath(new URL('../../docs/performance.md', import.meta.
 interface Wanted {
   readonly parts: readonly Part[]
   readonly parameters: Parameters
+  /** Just the journal. */
+  readonly journal: JournalParameters | null
   /** A whole run with parameters that make it comparable. */
   readonly isWhole: boolean
   readonly name: string | null
@@ -69,11 +77,11 @@ async function main(): Promise<number> {
     return 0
   }
   if (wanted.render !== null) {
-    await render(wanted.render)
+    await (wanted.journal === null ? render(wanted.render) : renderJournal(wanted.render))
     return 0
   }
   try {
-    return await measure(wanted)
+    return await (wanted.journal === null ? measure(wanted) : measureAppends(wanted.journal, wanted))
   } catch (error) {
     if (!(error instanceof StackUnavailableError)) throw error
     process.stderr.write(`the benchmark needs real Kafka: ${error.message} ${error.hint}\n`)
@@ -112,9 +120,31 @@ async function measure({ parts, parameters, isWhole, name, journalDirectory, ...
     say(`Kept as ${relative(process.cwd(), file)}`)
     if (isWhole) await render(file)
   }
-  const missed = goalsOf(measured).filter(({ met }) => !met)
-  for (const { what, aim, reached } of missed) say(`Not reached: ${what}: ${reached}, the goal is ${aim}`)
+  sayMissed(goalsOf(measured))
   return 0
+}
+
+async function measureAppends(parameters: JournalParameters, { name, journalDirectory }: Wanted): Promise<number> {
+  const measured = await measureJournal(journalDirectory, parameters, say)
+  say(`\n${journalReportOf(measured)}\n`)
+  if (name !== null) {
+    const file = join(results, `${name}.json`)
+    await writeResults(measured, file)
+    say(`Kept as ${relative(process.cwd(), file)}`)
+    await renderJournal(file)
+  }
+  sayMissed(journalGoalsOf(measured))
+  return 0
+}
+
+function sayMissed(goals: readonly Goal[]): void {
+  for (const { what, aim, reached, met } of goals) if (!met) say(`Not reached: ${what}: ${reached}, the goal is ${aim}`)
+}
+
+async function renderJournal(file: string): Promise<void> {
+  const text = await readFile(document, 'utf8')
+  await writeFile(document, withJournalReport(text, await readJournalResults(file), file))
+  say(`${relative(process.cwd(), document)} shows it`)
 }
 
 async function render(file: string): Promise<void> {
@@ -123,7 +153,8 @@ async function render(file: string): Promise<void> {
 }
 
 function readArguments(): Wanted | 'help' {
-  const { values } = parseArgs({
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
     options: {
       only: { type: 'string' },
       quick: { type: 'boolean', default: false },
@@ -142,13 +173,21 @@ function readArguments(): Wanted | 'help' {
   const unknown = names.find((each) => !PARTS.some((part) => part === each))
   if (unknown !== undefined) throw new Error(`--only knows no part ${unknown}`)
   const parts = PARTS.filter((part) => names.includes(part))
+  const [what, ...more] = positionals
+  if ((what !== undefined && what !== 'journal') || more.length > 0)
+    throw new Error(`there is nothing to measure by the name of ${positionals.join(' ')}`)
   if (values.name !== undefined && !/^[\w.-]+$/.test(values.name)) throw new Error('--name is to be a plain file name')
   const base = values.quick ? quickParameters : fullParameters
   const seconds = wholeNumber('--seconds', values.seconds, base.seconds)
   const rounds = wholeNumber('--rounds', values.rounds, base.rounds)
+  const ofJournal: JournalParameters = {
+    ...journalParameters,
+    rounds: wholeNumber('--rounds', values.rounds, values.quick ? 5 : journalParameters.rounds),
+  }
   return {
     parts,
     parameters: { ...base, seconds, rounds },
+    journal: what === undefined ? null : ofJournal,
     isWhole: parts.length === PARTS.length && !values.quick,
     name: values.name ?? null,
     journalDirectory: resolve(values['journal-directory'] ?? tmpdir()),

@@ -1,32 +1,29 @@
 import { basename } from 'node:path'
+import { GeneratedPart } from './generated-part.ts'
+import type { Machine } from './machine.ts'
+import { count, rate, ratio, section, table } from './markdown.ts'
 import type { Published } from './publishing.ts'
 import type { Results } from './results.ts'
 import type { SingleResult } from './single-messages.ts'
 import { medianOf } from './statistics.ts'
 
-const begin = (file: string): string => `<!-- Generated from test/bench/results/${file} by \`npm run bench\`. -->`
-const beginPattern = /<!-- Generated from test\/bench\/results\/(\S+) by `npm run bench`\. -->/
-const end = '<!-- End of the generated part. -->'
+const generated = new GeneratedPart('npm run bench')
 
 /** The document with its generated part made anew from a results file. */
 export function withReport(document: string, results: Results, file: string): string {
-  const found = beginPattern.exec(document)
-  const to = document.indexOf(end)
-  if (found === null || to < found.index) throw new Error('the document lacks the markers of the generated part')
-  const report = reportOf(results)
-  return `${document.slice(0, found.index)}${begin(basename(file))}\n\n${report}\n\n${document.slice(to)}`
+  return generated.replaced(document, basename(file), reportOf(results))
 }
 
 /** The results file from which the document's generated part was made. */
 export function reportedFile(document: string): string | null {
-  return beginPattern.exec(document)?.[1] ?? null
+  return generated.file(document)
 }
 
 /** Everything that was measured, as Markdown. */
 export function reportOf(results: Results): string {
   return [
     surroundings(results),
-    goalsTable(results),
+    goalsTable(goalsOf(results)),
     singleTable(results),
     ndjsonTable(results),
     endToEndTable(results),
@@ -86,19 +83,29 @@ export function goalsOf(results: Results): Goal[] {
 }
 
 function surroundings({ takenAt, minutes, machine, versions, parameters }: Results): string {
-  const { cpu, cores, memoryMiB, kernel, fileSystem, syncMs, loadBefore } = machine
-  const busy = loadBefore > cores / 4 ? ` **The machine was busy before the run (load ${loadBefore}).**` : ''
   return [
-    `Taken on ${takenAt.slice(0, 10)} in ${minutes} minutes, on ${cores} × ${cpu}, ${Math.round(memoryMiB / 1024)} GiB`,
-    `of memory, Linux ${kernel}, ${fileSystem} (4 KiB written and synced: p50 ${syncMs.p50} ms, p99 ${syncMs.p99} ms), with`,
+    `Taken on ${takenAt.slice(0, 10)} in ${minutes} minutes, ${machineText(machine)}, with`,
     `Outrigger ${versions.outrigger}, Node ${versions.node}, Kafka ${versions.kafka}, kafkajs ${versions.kafkajs} and`,
     `${versions.wrk === null ? 'a load generator on Node in place of wrk' : `wrk ${versions.wrk}`}. Medians of`,
-    `${parameters.rounds} rounds of ${parameters.seconds} s.${busy}`,
+    `${parameters.rounds} rounds of ${parameters.seconds} s.${busyText(machine)}`,
   ].join('\n')
 }
 
-function goalsTable(results: Results): string | null {
-  const rows = goalsOf(results).map(({ what, aim, reached, met }) => [what, aim, reached, met ? 'yes' : '**no**'])
+/** What the figures depend on. */
+export function machineText({ cpu, cores, memoryMiB, kernel, fileSystem, syncMs }: Machine): string {
+  return [
+    `on ${cores} × ${cpu}, ${Math.round(memoryMiB / 1024)} GiB`,
+    `of memory, Linux ${kernel}, ${fileSystem} (4 KiB written and synced: p50 ${syncMs.p50} ms, p99 ${syncMs.p99} ms)`,
+  ].join('\n')
+}
+
+/** A sentence, or nothing. */
+export function busyText({ cores, loadBefore }: Machine): string {
+  return loadBefore > cores / 4 ? ` **The machine was busy before the run (load ${loadBefore}).**` : ''
+}
+
+export function goalsTable(goals: readonly Goal[]): string | null {
+  const rows = goals.map(({ what, aim, reached, met }) => [what, aim, reached, met ? 'yes' : '**no**'])
   if (rows.length === 0) return null
   return section('Goals of this version', table(['What', 'Goal', 'Measured', 'Reached'], rows))
 }
@@ -246,27 +253,6 @@ function producerRatios({
 
 function times(rounds: readonly { readonly p50Ms: number; readonly p99Ms: number }[]): string {
   return `${medianOf(rounds, ({ p50Ms }) => p50Ms).toFixed(1)} / ${medianOf(rounds, ({ p99Ms }) => p99Ms).toFixed(1)}`
-}
-
-function section(title: string, text: string): string {
-  return `### ${title}\n\n${text}`
-}
-
-function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
-  return [line(heads), line(heads.map((_, index) => (index === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n')
-}
-
-function rate(perSecond: number): string {
-  return count(Math.round(perSecond))
-}
-
-function count(number: number): string {
-  return number.toLocaleString('en-US')
-}
-
-function ratio(figure: number): string {
-  return figure.toFixed(2)
 }
 
 function micros(figure: number): string {

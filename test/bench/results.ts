@@ -3,6 +3,7 @@ import { format, resolveConfig } from 'prettier'
 import type { BacklogResult } from './backlog.ts'
 import type { EndToEndResult } from './end-to-end.ts'
 import type { IdleResult } from './footprint.ts'
+import type { JournalResults } from './journal-appends.ts'
 import type { Machine, Versions } from './machine.ts'
 import type { NdjsonResult } from './ndjson-messages.ts'
 import type { Parameters } from './parameters.ts'
@@ -25,11 +26,15 @@ export interface Results {
   readonly backlog?: BacklogResult
 }
 
-export async function writeResults(results: Results, file: string): Promise<void> {
+export async function writeResults(results: Results | JournalResults, file: string): Promise<void> {
   const text = JSON.stringify(results)
   await writeFile(file, await format(text, { ...(await resolveConfig(file)), parser: 'json', filepath: file }))
 }
 
 export async function readResults(file: string): Promise<Results> {
   return JSON.parse(await readFile(file, 'utf8')) as Results
+}
+
+export async function readJournalResults(file: string): Promise<JournalResults> {
+  return JSON.parse(await readFile(file, 'utf8')) as JournalResults
 }
