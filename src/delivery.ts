@@ -26,7 +26,8 @@ import { Journal } from './journal/journal.ts'
 import { JournalEnd } from './journal/journal-end.ts'
 import { JournalReader } from './journal/journal-reader.ts'
 import { PatientReader, readFailed } from './journal/patient-reader.ts'
-import { Quarantine, quarantineContents } from './journal/quarantine.ts'
+import { Quarantine } from './journal/quarantine.ts'
+import { QuarantineCount } from './journal/quarantine-contents.ts'
 import type { KeyRing } from './journal/key-ring.ts'
 import type { RecordCodec } from './journal/record-codec.ts'
 import { openSettingAside } from './journal/set-aside.ts'
@@ -60,6 +61,9 @@ export interface ReceiptsHold {
 
 const receiptSegmentBytes = 32 * 1024 * 1024
 
+/** Each may have a quarantine, also those that others write. */
+const journals = ['journal', 'receipts', 'dead-letters', 'ledger/metadata-exceptions', 'ledger/log-exceptions']
+
 /**
  * The delivering half: composes the forwarder with its broker, receipts, cursor and dead letters. It shares nothing with
  * the accepting half but the journal's files and how far they are durable, so it runs in a thread of its own.
@@ -67,7 +71,6 @@ const receiptSegmentBytes = 32 * 1024 * 1024
 export class Delivery {
   readonly startedWith: DeliveryStart
   readonly #config: Config
-  readonly #disk: Disk
   readonly #counts: DeliveryCounts
   readonly #receipts: Journal<Receipt>
   readonly #letterJournal: Journal<DeadLetter>
@@ -75,6 +78,8 @@ export class Delivery {
   readonly #cursor: CursorFile
   readonly #forwarder: Forwarder
   readonly #messages: ReadableJournal
+  /** Of all journals. */
+  readonly #quarantines: readonly QuarantineCount[]
   /** Ends waiting for a disk that can't be read. */
   readonly #reading: AbortController
 
@@ -93,7 +98,6 @@ export class Delivery {
   ) {
     this.startedWith = startedWith
     this.#config = config
-    this.#disk = disk
     this.#counts = counts
     this.#receipts = receipts
     this.#letterJournal = letterJournal
@@ -101,6 +105,7 @@ export class Delivery {
     this.#cursor = cursor
     this.#forwarder = forwarder
     this.#messages = messages
+    this.#quarantines = journals.map((name) => new QuarantineCount(disk, join(config.journal.directory, name)))
     this.#reading = reading
   }
 
@@ -259,11 +264,8 @@ export class Delivery {
     }
   }
 
-  /** Of all journals: their directories are known, and nothing else is needed. */
   async #quarantine(): Promise<DeliveryStatus['quarantine']> {
-    const { directory } = this.#config.journal
-    const journals = ['journal', 'receipts', 'dead-letters', 'ledger/metadata-exceptions', 'ledger/log-exceptions']
-    const contents = await Promise.all(journals.map((name) => quarantineContents(this.#disk, join(directory, name))))
+    const contents = await Promise.all(this.#quarantines.map((quarantine) => quarantine.contents()))
     return contents.reduce((sum, { reports, damages, bytes }) => ({
       reports: sum.reports + reports,
       damages: sum.damages + damages,

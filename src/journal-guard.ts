@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import type { GuardStatus } from './admin/guard-metrics.ts'
 import type { Clock } from './base/clock.ts'
-import { UnavailableError, codeOf, isSpaceExhausted } from './base/errors.ts'
+import type { UnavailableError } from './base/errors.ts'
+import { codeOf, isSpaceExhausted } from './base/errors.ts'
 import type { Log } from './base/log.ts'
 import type { Config } from './config/schema.ts'
 import type { MessageSink } from './intake/ports.ts'
@@ -9,19 +10,18 @@ import { TopicPatterns } from './intake/topic-patterns.ts'
 import type { Disk, DiskSpace } from './journal/disk.ts'
 import { DiskReserve } from './journal/disk-reserve.ts'
 import type { ReserveHandle } from './journal/disk-reserve.ts'
+import { fullError, nearlyFullError, reserveError, shareError } from './journal/full-errors.ts'
 import type { Journal } from './journal/journal.ts'
 import { ReserveDisk } from './journal/reserve-disk.ts'
-import type { ProgressSource } from './journal/share-watch.ts'
+import type { DeliveryProgress, ProgressSource } from './journal/share-watch.ts'
 import { ShareWatch } from './journal/share-watch.ts'
-import type { RecordTally, TopicProgress } from './journal/topic-backlogs.ts'
+import type { RecordTally } from './journal/topic-backlogs.ts'
 import type { Level } from './journal/watermarks.ts'
 import { Watermarks, diskFill, gauges } from './journal/watermarks.ts'
 import type { Message } from './message/message.ts'
 
 /** The delivering half, as far as the journal's limits need it. */
-export interface GuardedDelivery extends ProgressSource {
-  progress(): Promise<TopicProgress & { readonly oldestAcceptedAt: number | null }>
-}
+export type GuardedDelivery = ProgressSource
 
 /** What is written to, behind the guard. */
 type GuardedJournal = Pick<
@@ -30,12 +30,14 @@ type GuardedJournal = Pick<
 > & { readonly end: { readonly nextSeq: number } }
 
 const lookMs = 1000
-/** With `drop-oldest`, the oldest messages go from this fill on, down to the other. */
+/** With `drop-oldest`, the oldest messages go from this fill on, down to the other; for the disk, from 1 on. */
 const dropFrom = 0.95
 const dropTo = 0.85
 /** A small file system has a small reserve. */
 const reserveShareMax = 0.05
-const retryAfterSeconds = 5
+/** Without `journal.diskFreeMin`, the smaller of the two. */
+const freeShareDefault = 0.02
+const freeBytesDefault = 1024 ** 3
 const shownMax = 100
 
 /**
@@ -59,9 +61,12 @@ export class JournalGuard implements MessageSink {
   #level: Level = 'normal'
   #passed: number | null = null
   #dropping = false
+  #droppedBelow = 0
+  #isAsking = false
+  #dropTold = 0
+  #isReserveMissing = false
   #isBlind = false
   #looking: Promise<void> = Promise.resolve()
-  #measuring: Promise<void> = Promise.resolve()
 
   private constructor(config: Config, disk: Disk, clock: Clock, log: Log, reserve: DiskReserve) {
     const { journal, publish } = config
@@ -84,11 +89,13 @@ export class JournalGuard implements MessageSink {
   /** Finds the reserve of an earlier run, and looks at the disk. The directory exists. */
   static async open(config: Config, disk: Disk, clock: Clock, log: Log): Promise<JournalGuard> {
     const { directory, reserveBytes } = config.journal
-    const { totalBytes } = await disk.space(directory)
-    const bytes = Math.min(reserveBytes, Math.floor(totalBytes * reserveShareMax))
+    // Without it all goes on as well; each look tells that it can't be told.
+    const space = await disk.space(directory).catch(() => null)
+    const bytes = space === null ? reserveBytes : Math.min(reserveBytes, Math.floor(space.totalBytes * reserveShareMax))
     const reserve = await DiskReserve.open(disk, join(directory, 'reserve'), bytes)
     const guard = new JournalGuard(config, disk, clock, log, reserve)
     await guard.#lookAtDisk()
+    guard.#tellWhetherItFits(bytes)
     return guard
   }
 
@@ -129,24 +136,24 @@ export class JournalGuard implements MessageSink {
     const { signal } = this.#stop
     this.#delivery = delivery
     this.#giveUp = giveUp
+    this.#watch?.begin(delivery, fromSeq, toSeq, signal).catch((error: unknown) => {
+      if (!signal.aborted) this.#log.warn({ error }, 'what was in the journal at the start counts for no topic’s share')
+    })
     this.#looking = this.#lookOn()
-    if (this.#watch !== null)
-      this.#measuring = this.#watch.begin(delivery, fromSeq, toSeq, signal).catch((error: unknown) => {
-        if (!signal.aborted)
-          this.#log.warn({ error }, 'what was in the journal at the start counts for no topic’s share')
-      })
   }
 
   refusal(topic: string, isLowPriority: boolean): UnavailableError | null {
     if (this.#marks.refusesLow || this.#reserve.isSpent) {
-      if (isLowPriority || this.#lowTopics.has(topic)) return this.#lowError()
-      if (this.#refusesAll && this.roomWaitMs === 0) return this.#fullError()
+      if (isLowPriority || this.#lowTopics.has(topic)) return nearlyFullError()
+      if (this.#refusesAll && this.roomWaitMs === 0) return this.#fullError
     }
-    return this.#watch !== null && this.#watch.shares.isOver(topic) ? this.#shareError(topic) : null
+    return this.#watch !== null && this.#watch.shares.isOver(topic)
+      ? shareError(topic, this.#watch.shares.limitOf(topic))
+      : null
   }
 
   append(messages: readonly Message[]): Promise<number> {
-    if (this.#refusesAll) return Promise.reject(this.#fullError())
+    if (this.#refusesAll) return Promise.reject(this.#fullError)
     const appended = this.#journalOrThrow.append(messages)
     appended.catch(this.#onRejected)
     return appended
@@ -179,14 +186,16 @@ export class JournalGuard implements MessageSink {
       gauges: { bytes: gaugeOf('bytes'), disk: gaugeOf('disk'), age: gaugeOf('age') },
       disk: this.#space && { ...this.#space, freeMinBytes: this.#freeMinBytes(this.#space.totalBytes) },
       reserve: this.#reserve.state,
+      topicsOverShareCount: this.#watch?.shares.overCount ?? 0,
       topicsOverShare: this.#watch?.shares.over.slice(0, shownMax) ?? [],
       isMeasured: this.#watch?.isMeasured ?? true,
     }
   }
 
+  /** Idempotent. Does not wait for delivering to say anything. */
   async close(): Promise<void> {
     this.#stop.abort()
-    await Promise.all([this.#looking, this.#measuring])
+    await this.#looking
     await this.#reserve.close()
   }
 
@@ -203,6 +212,10 @@ export class JournalGuard implements MessageSink {
     return this.#reserve.isSpent ? 'refuse-all' : this.#marks.level
   }
 
+  get #fullError(): UnavailableError {
+    return this.#reserve.isSpent ? reserveError() : fullError(this.#marks.worst, this.#config.bytesMax)
+  }
+
   get #journalOrThrow(): GuardedJournal {
     if (this.#journal === null) throw new Error('there is no journal to guard yet')
     return this.#journal
@@ -212,7 +225,8 @@ export class JournalGuard implements MessageSink {
     if (codeOf(error) !== 'journal_full') return
     this.#lookAtBytes()
     if (this.#marks.overflowed('bytes')) this.#tellLevel()
-    this.#dropOldest()
+    // It may be a large one: a file at a time, until it fits.
+    this.#dropOldest(1)
   }
 
   async #lookOn(): Promise<void> {
@@ -226,10 +240,12 @@ export class JournalGuard implements MessageSink {
   async #look(): Promise<void> {
     await this.#lookAtDisk()
     this.#lookAtBytes()
-    this.#dropOldest()
-    const progress = await this.#lookAtProgress()
-    this.#lookAtAge(progress)
+    // What it was told to give up before, it may have failed to.
+    this.#droppedBelow = 0
+    this.#dropOldest(this.#missingOnDisk)
+    this.#askProgress()
     this.#tellLevel()
+    this.#tellReserve()
     await this.#makeRoom()
   }
 
@@ -270,6 +286,8 @@ export class JournalGuard implements MessageSink {
 
   #freeMinBytes(totalBytes: number): number {
     const { diskFreeMin } = this.#config
+    // A share of a large disk is more than Outrigger needs, and often less is free.
+    if (diskFreeMin === undefined) return Math.min(freeShareDefault * totalBytes, freeBytesDefault)
     return 'share' in diskFreeMin ? diskFreeMin.share * totalBytes : diskFreeMin.bytes
   }
 
@@ -278,32 +296,51 @@ export class JournalGuard implements MessageSink {
     if (this.#marks.fillOf('bytes') >= dropFrom) this.#dropOldest()
   }
 
-  /** Asked only when somebody wants to know. */
-  async #lookAtProgress(): Promise<(TopicProgress & { readonly oldestAcceptedAt?: number | null }) | null> {
-    if (this.#config.ageMax !== undefined && this.#delivery !== null) {
-      const progress = await this.#delivery.progress().catch(() => null) // it ends, and with it everything
-      if (progress !== null) this.#watch?.shares.settle(progress)
-      return progress
-    }
-    return this.#watch !== null && !this.#watch.shares.isEmpty ? this.#watch.ask() : null
+  /** Asked only when somebody wants to know; never waited for: whoever delivers may have no time to answer. */
+  #askProgress(): void {
+    const delivery = this.#delivery
+    const isWanted = this.#config.ageMax !== undefined || this.#watch?.shares.isEmpty === false
+    if (!isWanted || this.#isAsking || delivery === null) return
+    this.#isAsking = true
+    const asked = this.#watch?.ask() ?? delivery.progress().catch(() => null) // it ends, and with it everything
+    void asked.then((progress) => {
+      this.#isAsking = false
+      this.#lookAtAge(progress)
+      this.#tellLevel()
+    })
   }
 
-  #lookAtAge(progress: { readonly oldestAcceptedAt?: number | null } | null): void {
+  #lookAtAge(progress: DeliveryProgress | null): void {
     const { ageMax } = this.#config
     if (ageMax === undefined || progress === null) return
     const { oldestAcceptedAt = null } = progress
     this.#marks.update('age', oldestAcceptedAt === null ? 0 : (this.#clock.now() - oldestAcceptedAt) / ageMax)
   }
 
-  #dropOldest(): void {
+  /** What must become free so that the disk has room again, when the journal has so much to give; else nothing. */
+  get #missingOnDisk(): number {
+    if (this.#space === null || this.#marks.levelOf('disk') !== 'refuse-all') return 0
+    const { freeBytes, totalBytes } = this.#space
+    const missing = Math.ceil(this.#freeMinBytes(totalBytes) / dropTo) + 1 - freeBytes
+    return missing <= this.#journalOrThrow.bytes ? missing : 0
+  }
+
+  /** With `drop-oldest`: what is too much, and `missing` bytes at least, as far as that is not on its way already. */
+  #dropOldest(missing = 0): void {
     const { whenFull, bytesMax } = this.#config
+    if (whenFull !== 'drop-oldest' || this.#dropping || this.#delivery === null) return
     const journal = this.#journalOrThrow
-    const excess = journal.bytes - dropTo * bytesMax
     const isDue = this.#marks.levelOf('bytes') === 'refuse-all' || journal.bytes >= dropFrom * bytesMax
-    if (whenFull !== 'drop-oldest' || this.#dropping || !isDue || excess <= 0) return
+    const excess = Math.max(missing, isDue ? journal.bytes - dropTo * bytesMax : 0)
+    if (excess <= 0) return
     const belowSeq = journal.seqAfter(excess)
+    if (belowSeq <= Math.max(this.#droppedBelow, this.#passed ?? 0)) return
     this.#dropping = true
-    this.#log.warn({ belowSeq }, 'the journal is full: the oldest messages that are not delivered are dropped')
+    this.#droppedBelow = belowSeq
+    if (belowSeq > this.#dropTold) {
+      this.#dropTold = belowSeq
+      this.#log.warn({ belowSeq }, 'the journal is full: the oldest messages that are not delivered are dropped')
+    }
     this.#giveUp(belowSeq)
       .catch((error: unknown) => {
         if (!this.#stop.signal.aborted) this.#log.error({ error }, 'the oldest messages can not be dropped')
@@ -311,6 +348,29 @@ export class JournalGuard implements MessageSink {
       .finally(() => {
         this.#dropping = false
       })
+  }
+
+  #tellWhetherItFits(reserveBytes: number): void {
+    if (this.#space === null) return
+    const { bytesMax } = this.#config
+    const { totalBytes } = this.#space
+    if (bytesMax + reserveBytes + this.#freeMinBytes(totalBytes) > totalBytes)
+      this.#log.warn(
+        { bytesMax, reserveBytes, totalBytes },
+        'journal.bytesMax is more than the disk has room for, beside the reserve and journal.diskFreeMin: the disk will be full first',
+      )
+  }
+
+  #tellReserve(): void {
+    const { state } = this.#reserve
+    if (state === 'forming' || (state === 'missing') === this.#isReserveMissing) return
+    this.#isReserveMissing = state === 'missing'
+    if (this.#isReserveMissing)
+      this.#log.warn(
+        {},
+        'there is no room on the disk for journal.reserveBytes: if it fills up, delivering and deleting have nothing to go on with',
+      )
+    else this.#log.info({ reserve: state }, 'the reserve for a full disk is no longer missing')
   }
 
   #tellLevel(): void {
@@ -337,46 +397,6 @@ export class JournalGuard implements MessageSink {
     this.#overTold = told
     if (topics.length > 0) this.#log.warn({ topics }, 'topics have used up their share of the journal, and are refused')
     else this.#log.info({}, 'no topic is over its share of the journal any more')
-  }
-
-  #lowError(): UnavailableError {
-    return new UnavailableError('journal_nearly_full', 'the journal has no room for messages of low priority', {
-      retryAfterSeconds,
-    })
-  }
-
-  #shareError(topic: string): UnavailableError {
-    const bytesMax = Math.floor(this.#watch?.shares.limitOf(topic) ?? 0)
-    const text = `what waits of ${topic} takes its share of the journal (${bytesMax} bytes, journal.topicShareMax) already`
-    return new UnavailableError('topic_share_full', text, { retryAfterSeconds })
-  }
-
-  #fullError(): UnavailableError {
-    const { bytesMax } = this.#config
-    if (this.#reserve.isSpent)
-      return new UnavailableError(
-        'disk_full',
-        'the disk is full (ENOSPC); what is left is for delivering and deleting',
-        {
-          retryAfterSeconds,
-          hint: 'What is accepted goes on being delivered, out of a reserve. Make room on the disk.',
-        },
-      )
-    switch (this.#marks.worst) {
-      case 'bytes':
-        return new UnavailableError('journal_full', `what is kept takes journal.bytesMax (${bytesMax} bytes) already`, {
-          retryAfterSeconds,
-          hint: 'It empties as messages are delivered; see whether the broker is away.',
-        })
-      case 'disk':
-        return new UnavailableError('disk_full', 'too little is free on the disk (journal.diskFreeMin)', {
-          retryAfterSeconds,
-        })
-      case 'age':
-        return new UnavailableError('backlog_too_old', 'messages wait for too long already (journal.ageMax)', {
-          retryAfterSeconds,
-        })
-    }
   }
 }
 

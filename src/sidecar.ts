@@ -193,9 +193,12 @@ export class Sidecar {
     const keys = openKeyRing(this.#config.encryption, this.#clock, this.#keyRingObserver())
     if (keys !== null) await requireKeys(this.#disk, directory, keys)
     const guard = await JournalGuard.open(this.#config, this.#disk, this.#clock, this.#log)
+    // It makes the reserve already: also when no journal opens.
+    this.#closers.push(() => guard.close())
     const journal = await this.#openJournal(guard, keys)
     this.#closers.push(() => journal.close())
     guard.attach(journal)
+    // It writes to the journal, and is closed before it.
     this.#closers.push(() => guard.close())
     const openedAt = journal.nextSeq
     // Before anything is released: whoever records may not have read it yet.
@@ -289,10 +292,18 @@ export class Sidecar {
     })
     const timer = setInterval(() => {
       const request = limit.check()
-      // A thread that is gone ends Outrigger by itself.
-      if (request !== null) recording.giveUpBelow(request).catch(() => {})
+      if (request === null) return
+      recording.giveUpBelow(request).catch(() => {
+        // There is no recording thread now. When the journal is nearly full, it is not waited for: what it finds gone, it notes.
+        if (request.isUrgent) this.#letGo(journal, request.seq)
+      })
     }, backlogCheckMs)
     this.#closers.push(() => clearInterval(timer))
+  }
+
+  #letGo(journal: Journal<Message>, seq: number): void {
+    const letGo = configuredRecorders(this.#config).map((recorder) => journal.hold(recorder, seq))
+    Promise.all(letGo).catch((error: unknown) => this.#log.error({ error }, drainedButNotDeleted))
   }
 
   #recorderMoved(journal: Journal<Message>, delivery: DeliveryThread, { recorder, seq, mark }: RecorderMoved): void {

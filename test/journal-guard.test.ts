@@ -1,9 +1,10 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { GuardMetrics } from '../src/admin/guard-metrics.ts'
 import type { Clock } from '../src/base/clock.ts'
 import { UnavailableError } from '../src/base/errors.ts'
 import type { Log } from '../src/base/log.ts'
 import { spendReserve } from '../src/journal/disk-reserve.ts'
-import type { Disk } from '../src/journal/disk.ts'
+import type { Disk, DiskSpace } from '../src/journal/disk.ts'
 import type { TopicProgress } from '../src/journal/topic-backlogs.ts'
 import { JournalGuard } from '../src/journal-guard.ts'
 import type { Message } from '../src/message/message.ts'
@@ -90,12 +91,19 @@ interface Rig {
   answer(topic?: string, isLow?: boolean): Promise<string>
 }
 
+interface Setup {
+  readonly capacity?: number
+  readonly space?: DiskSpace
+  readonly isStarted?: boolean
+}
+
 /** A guard of a journal of 1,000,000 bytes on a disk of 100 MiB. */
-async function guarded(settings: string, { capacity = 100 * MiB } = {}): Promise<Rig> {
+async function guarded(settings: string, { capacity = 100 * MiB, space, isStarted = true }: Setup = {}): Promise<Rig> {
   const { config } = await load({ yaml: `journal: { directory: /data, bytesMax: 1000000, segmentBytes: 200000, ${settings} }\npublish: { bodyBytesMax: 1000, lineBytesMax: 1000, lowPriorityTopics: [debug.*] }` }) // prettier-ignore
   const memory = new MemoryDisk(() => 0.5)
   memory.capacity = capacity
   const { disk } = memory.boot()
+  if (space !== undefined) vi.spyOn(disk, 'space').mockResolvedValue(space)
   const clock = new SteppedClock()
   const journal = new FakeJournal()
   const lines: string[] = []
@@ -125,7 +133,7 @@ async function guarded(settings: string, { capacity = 100 * MiB } = {}): Promise
     progress: () => Promise.resolve(rig.progress),
     measure: ({ fromSeq }: { fromSeq: number }) => Promise.resolve({ fromSeq, toSeq: fromSeq, topics: [] }),
   }
-  guard.start(delivery, (seq) => Promise.resolve(void rig.givenUp.push(seq)), 1, 1)
+  if (isStarted) guard.start(delivery, (seq) => Promise.resolve(void rig.givenUp.push(seq)), 1, 1)
   onTestFinished(() => guard.close())
   await clock.pass(0)
   return rig
@@ -197,11 +205,39 @@ describe('by the journal’s bytes', () => {
     rig.guard.grew()
     rig.guard.grew()
     expect(rig.givenUp).toEqual([100])
+    // Giving up takes a while, and so does deleting.
+    await new Promise((resolve) => setImmediate(resolve))
+    rig.guard.grew()
+    expect(rig.givenUp).toEqual([100])
     await rig.clock.pass(1000)
     expect(rig.givenUp).toEqual([100, 100])
     rig.journal.bytes = 840_000
     await rig.clock.pass(1000)
     expect(rig.givenUp).toHaveLength(2)
+    expect(rig.lines.filter((line) => line.includes('are dropped'))).toHaveLength(1)
+  })
+
+  test('with drop-oldest, a message that is too large for what is left has its room, a file at a time', async () => {
+    const rig = await guarded('whenFull: drop-oldest')
+    rig.journal.bytes = 500_000
+    rig.guard.grew()
+    expect(rig.givenUp).toEqual([])
+    rig.journal.isFull = true
+    expect(await rig.answer()).toBe('journal_full')
+    expect(await rig.answer()).toBe('journal_full')
+    expect(rig.givenUp).toEqual([1])
+    await rig.guard.release(1)
+    await rig.clock.pass(1000)
+    expect(await rig.answer()).toBe('journal_full')
+    // What is finished already frees nothing.
+    expect(rig.givenUp).toEqual([1])
+  })
+
+  test('with drop-oldest, nothing is dropped and nothing said before delivering has begun', async () => {
+    const rig = await guarded('whenFull: drop-oldest', { isStarted: false })
+    rig.journal.bytes = 960_000
+    rig.guard.grew()
+    expect(rig.lines.filter((line) => line.includes('are dropped'))).toEqual([])
   })
 
   test.each(['reject', 'block'])('with %s, nothing is dropped', async (whenFull) => {
@@ -232,6 +268,72 @@ describe('by the disk', () => {
     await rig.clock.pass(1000)
     expect(await rig.answer()).toBe('kept')
     expect(rig.journal.spares.at(-1)).toBe(true)
+  })
+
+  test('of a large disk little must be free by default, and of a small one less', async () => {
+    const GiB = 1024 * MiB
+    const large = await guarded('', { space: { freeBytes: 18 * GiB, totalBytes: 1000 * GiB } })
+    expect([await large.answer(), large.guard.status().disk?.freeMinBytes]).toEqual(['kept', GiB])
+    const small = await guarded('reserveBytes: 0')
+    expect(small.guard.status().disk?.freeMinBytes).toBe(2 * MiB)
+  })
+
+  test('a reserve that there was never room for is told, and keeps nobody away', async () => {
+    const rig = await guarded('diskFreeMin: 1MiB, reserveBytes: 4MiB', {
+      space: { freeBytes: 3 * MiB, totalBytes: 100 * MiB },
+    })
+    await rig.clock.pass(1000)
+    await rig.clock.pass(1000)
+    expect([await rig.answer(), rig.guard.status().reserve]).toEqual(['kept', 'missing'])
+    expect(rig.lines.filter((line) => line.includes('no room on the disk for journal.reserveBytes'))).toHaveLength(1)
+    vi.spyOn(rig.disk, 'space').mockResolvedValue({ freeBytes: 50 * MiB, totalBytes: 100 * MiB })
+    await rig.clock.pass(10_000)
+    await vi.waitFor(() => expect(rig.guard.status().reserve).toBe('whole'))
+    await rig.clock.pass(1000)
+    expect(rig.lines.at(-1)).toContain('no longer missing')
+  })
+
+  test('with drop-oldest and a disk smaller than bytesMax, as much is dropped as it lacks, if the journal has it', async () => {
+    const rig = await guarded('whenFull: drop-oldest, diskFreeMin: 1MiB, reserveBytes: 0')
+    vi.spyOn(rig.disk, 'space').mockResolvedValue({ freeBytes: 1_000_000, totalBytes: 100 * MiB })
+    rig.journal.bytes = 100_000
+    await rig.clock.pass(1000)
+    expect(rig.guard.status().level).toBe('refuse-all')
+    expect(rig.givenUp).toEqual([])
+    rig.journal.bytes = 400_000
+    await rig.clock.pass(1000)
+    // Down to a fill of 85%, which is 1,233,619 bytes free.
+    expect(rig.givenUp).toEqual([234])
+  })
+
+  test('bytesMax beyond what the disk has room for is told at the start', async () => {
+    const told = (rig: Rig): number => rig.lines.filter((line) => line.includes('the disk will be full first')).length
+    expect(told(await guarded('diskFreeMin: 1MiB', { capacity: 100 * MiB }))).toBe(0)
+    expect(told(await guarded('diskFreeMin: 1MiB', { capacity: 1.5 * MiB }))).toBe(1)
+  })
+
+  test('it is looked at also while delivering has no time to say how far it is; closing does not wait for that either', async () => {
+    const rig = await guarded('diskFreeMin: 10MiB, reserveBytes: 0, ageMax: 1h, topicShareMax: 50%')
+    Object.defineProperty(rig, 'progress', { get: () => new Promise<never>(() => {}) })
+    await rig.clock.pass(1000)
+    await fill(rig, 95 * MiB)
+    await rig.clock.pass(1000)
+    expect(await rig.answer()).toBe('disk_full')
+    await rig.guard.close()
+  })
+
+  test('a disk that does not say what is free keeps nobody from starting', async () => {
+    const memory = new MemoryDisk(() => 0.5)
+    const { disk } = memory.boot()
+    vi.spyOn(disk, 'space').mockRejectedValue(new Error('ENOSYS'))
+    const { config } = await load({ yaml: 'journal: { directory: /data }' })
+    const lines: string[] = []
+    const write = (_: object, text: string): number => lines.push(text)
+    const log = { info: write, warn: write, error: write } as unknown as Log
+    const guard = await JournalGuard.open(config, disk, new SteppedClock(), log)
+    expect(guard.refusal('orders', false)).toBe(null)
+    expect(lines).toEqual(['it can not be told how much space is free on the disk'])
+    await guard.close()
   })
 
   test('a write that finds it full has it looked at, at once', async () => {
@@ -333,6 +435,35 @@ describe('by topic', () => {
     rig.progress = { ...rig.progress, head: 11, positions: [['flood', 3]] }
     await rig.clock.pass(1000)
     expect(await rig.answer('flood')).toBe('kept')
+  })
+
+  test.each(['', 'ageMax: 1h, '])(
+    'it is told when one is over its share, and when none is any more (%s)',
+    async (age) => {
+      const rig = await guarded(`${age}topicShares: { flood: 10% }, reserveBytes: 0`)
+      const tally = rig.guard.tally?.begin(1)
+      for (let i = 0; i < 10; i++) tally?.add({ topic: 'flood' } as Message, 10_000)
+      tally?.keep()
+      rig.clock.ms += 100
+      await rig.clock.pass(1000)
+      rig.progress = { ...rig.progress, head: 11, positions: [] }
+      await rig.clock.pass(1000)
+      expect(rig.lines.filter((line) => line.includes('share of the journal'))).toEqual([
+        'topics have used up their share of the journal, and are refused',
+        'no topic is over its share of the journal any more',
+      ])
+    },
+  )
+
+  test('of very many that are over their share, all are counted, and some are named', async () => {
+    const rig = await guarded('topicShareMax: 1%, reserveBytes: 0')
+    const tally = rig.guard.tally?.begin(1)
+    for (let i = 0; i < 300; i++) tally?.add({ topic: `t${i}` } as Message, 10_000)
+    tally?.keep()
+    rig.clock.ms += 100
+    await rig.clock.pass(1000)
+    expect(rig.guard.status().topicsOverShare).toHaveLength(100)
+    expect(await new GuardMetrics().text(rig.guard.status())).toContain('\noutrigger_topics_over_share 300\n')
   })
 
   test('nothing is counted when there are no shares', async () => {

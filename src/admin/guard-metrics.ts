@@ -7,8 +7,9 @@ export interface GuardStatus {
   readonly gauges: Readonly<Record<'bytes' | 'disk' | 'age', { readonly fill: number; readonly level: GuardLevel }>>
   /** null until it was looked at for the first time. */
   readonly disk: { readonly freeBytes: number; readonly totalBytes: number; readonly freeMinBytes: number } | null
-  readonly reserve: 'whole' | 'forming' | 'spent'
-  /** At most 100. */
+  readonly reserve: 'whole' | 'forming' | 'spent' | 'missing'
+  readonly topicsOverShareCount: number
+  /** At most 100 of them. */
   readonly topicsOverShare: readonly { readonly topic: string; readonly bytes: number; readonly bytesMax: number }[]
   /** Whether what was in the journal at the start counts for topics already. */
   readonly isMeasured: boolean
@@ -40,13 +41,13 @@ export class GuardMetrics {
     'Topics whose unfinished messages take more of the journal than they may.',
   )
 
-  text({ level, gauges, disk, reserve, topicsOverShare }: GuardStatus): Promise<string> {
+  text({ level, gauges, disk, reserve, topicsOverShareCount }: GuardStatus): Promise<string> {
     this.#level.set(levelNumbers[level])
     // A disk without any free space is a long way beyond its limit.
     for (const [gauge, { fill }] of Object.entries(gauges)) this.#fill.set({ gauge }, Math.min(fill, 1000))
     if (disk !== null) this.#free.set(disk.freeBytes)
-    this.#reserve.set(reserve === 'spent' ? 1 : 0)
-    this.#over.set(topicsOverShare.length)
+    this.#reserve.set(reserve === 'spent' || reserve === 'missing' ? 1 : 0)
+    this.#over.set(topicsOverShareCount)
     return this.#registry.metrics()
   }
 

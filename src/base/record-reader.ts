@@ -6,9 +6,10 @@ export interface RecordBlock {
   readonly writtenAt: number
   /**
    * Not null when it only stands for records that are not there: what was written can't be read (`corrupt`), or its file is
-   * `missing`; or the writer has `skipped` their seqs, which others may have had before.
+   * `missing`; it is all `gone` before the oldest that there is (released, or missing: the reader can't know); or the writer
+   * has `skipped` their seqs, which nobody had.
    */
-  readonly lost: { readonly reason: 'corrupt' | 'missing' | 'skipped' } | null
+  readonly lost: { readonly reason: 'corrupt' | 'missing' | 'gone' | 'skipped' } | null
   /** Calls `visit` for every record that is not lost; the bytes are valid only until the reader reads on. */
   forEach(visit: (seq: number, bytes: Buffer, start: number, end: number) => void): void
 }

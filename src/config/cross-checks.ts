@@ -71,17 +71,13 @@ function limitFaults(config: SettledConfig, isSet: IsSet): CrossFault[] {
     formatDuration,
   )
   atMost(
-    { path: 'ledger.backlogBytesMax', value: ledger.backlogBytesMax },
-    { path: 'journal.bytesMax', value: journal.bytesMax },
-    formatSize,
-  )
-  atMost(
     { path: 'publish.headersTimeout', value: publish.headersTimeout },
     { path: 'publish.requestTimeout', value: publish.requestTimeout },
     formatDuration,
   )
   const inOrder = shareFault(journal, isSet)
   if (inOrder) faults.push(inOrder)
+  faults.push(...ledgerFaults(config))
   const tooSlow = rowsPerSecondFault(config)
   if (tooSlow) faults.push(tooSlow)
   return faults
@@ -94,6 +90,27 @@ function shareFault({ warnAt, refuseLowAt }: SettledConfig['journal'], isSet: Is
   return isSet(warn) || !isSet(refuse)
     ? { path: warn, involves: [warn, refuse], expected: `less than ${refuse}, which is ${formatShare(refuseLowAt)}` }
     : { path: refuse, involves: [warn, refuse], expected: `more than ${warn}, which is ${formatShare(warnAt)}` }
+}
+
+/** So much of the journal, at most, may be held for the ledger: what waits for the broker needs room as well. */
+const backlogShareMax = 0.8
+
+function ledgerFaults({ ledger, journal }: SettledConfig): CrossFault[] {
+  const faults: CrossFault[] = []
+  const backlogMost = Math.floor(journal.bytesMax * backlogShareMax)
+  if (ledger.backlogBytesMax > backlogMost) {
+    const path = 'ledger.backlogBytesMax'
+    const expected = `at most ${formatShare(backlogShareMax)} of journal.bytesMax: ${formatSize(backlogMost)}`
+    faults.push({ path, involves: [path, 'journal.bytesMax'], expected, hint: 'or make journal.bytesMax larger' })
+  }
+  const hasLedger = ledger.metadata !== 'none' || ledger.log !== 'none'
+  if (hasLedger && ledger.whenFull === 'refuse' && journal.whenFull === 'drop-oldest') {
+    const path = 'ledger.whenFull'
+    const involves = [path, 'journal.whenFull', 'ledger.metadata', 'ledger.log']
+    const expected = 'gap, because journal.whenFull is drop-oldest, which deletes what the ledger has not got'
+    faults.push({ path, involves, expected, hint: 'or let journal.whenFull be reject or block' })
+  }
+  return faults
 }
 
 /** A write waits for its turn within its timeout, behind what the one before it has used up: both must fit. */

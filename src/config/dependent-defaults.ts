@@ -20,9 +20,12 @@ function settlePublish({ publish, journal }: ParsedConfig, isSet: IsSet): Parsed
   return { ...publish, listen: publish.listen.map((address) => (address.kind === 'unix' ? socket : address)) }
 }
 
-/** Whoever drops the oldest messages has room for new ones, of whatever topic. A small journal has a small reserve. */
+/**
+ * A topic that is over its share is refused at once. So whoever lets publishers wait, or drops the oldest messages, has no limit
+ * unasked: with a single topic the journal would never be full. A small journal has a small reserve.
+ */
 function settleJournal({ journal }: ParsedConfig, isSet: IsSet): JournalConfig {
-  const topicShareMax = journal.topicShareMax ?? (journal.whenFull === 'drop-oldest' ? 1 : 0.8)
+  const topicShareMax = journal.topicShareMax ?? (journal.whenFull === 'reject' ? 0.9 : 1)
   const quarter = Math.floor(journal.bytesMax / 4)
   const reserveBytes = isSet('journal.reserveBytes') ? journal.reserveBytes : Math.min(journal.reserveBytes, quarter)
   return { ...journal, topicShareMax, reserveBytes }

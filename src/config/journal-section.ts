@@ -7,6 +7,7 @@ import {
   GiB,
   hour,
   KiB,
+  MiB,
   readShare,
   readSize,
   sharePattern,
@@ -23,6 +24,9 @@ export type DiskFreeMin = { readonly share: number } | { readonly bytes: number 
 /** Shares of topics, by name. */
 export type TopicShares = Readonly<Record<string, number>>
 
+/** With less, a topic that has used up its share would hardly be let in again. */
+const topicShareLeast = 0.01
+
 const topicPattern = /^[A-Za-z0-9._-]{1,249}$/
 
 function diskFree(description: string): z.ZodType<DiskFreeMin> {
@@ -30,11 +34,16 @@ function diskFree(description: string): z.ZodType<DiskFreeMin> {
     const asShare = readShare(input)
     if (asShare.ok) return asShare.value <= 0.5 ? { ok: true, value: { share: asShare.value } } : { ok: false }
     const asSize = readSize(input)
-    return asSize.ok ? { ok: true, value: { bytes: asSize.value } } : asSize
+    if (!asSize.ok) return asSize
+    const bytes = asSize.value
+    // So few would keep nothing free: whoever writes 5 means 5%.
+    if (bytes > 0 && bytes < MiB && !/[a-z]/i.test(String(input)))
+      return { ok: false, hint: bytes <= 50 ? `did you mean ${bytes}%?` : 'a number without a unit is bytes' }
+    return { ok: true, value: { bytes } }
   }
   return read(description, readFree, {
     kind: 'size',
-    expected: 'a share from 0% to 50%, or a size',
+    expected: 'a share from 0% to 50%, or a size; a number of bytes is 0, or 1MiB at least',
     sample: '2%',
     format(value) {
       const free = value as DiskFreeMin
@@ -42,7 +51,8 @@ function diskFree(description: string): z.ZodType<DiskFreeMin> {
     },
     jsonSchema: {
       anyOf: [
-        { type: 'integer', minimum: 0 },
+        { const: 0 },
+        { type: 'integer', minimum: MiB },
         { type: 'string', pattern: sizePattern },
         { type: 'string', pattern: sharePattern },
       ],
@@ -60,6 +70,8 @@ function topicShares(description: string): z.ZodType<TopicShares> {
       const reading = readShare(written)
       if (!topicPattern.test(topic)) return { ok: false, hint: `“${topic}” is not a topic name` }
       if (!reading.ok) return reading
+      if (reading.value < topicShareLeast)
+        return { ok: false, hint: `a share is ${formatShare(topicShareLeast)} at least` }
       shares.push([topic, reading.value])
     }
     return { ok: true, value: Object.fromEntries(shares) }
@@ -106,11 +118,14 @@ export const journal = z.strictObject({
     'Size of one journal file. Disk space is given back in whole files; small ones suit small quotas, large ones a high rate. Must be more than 128 KiB larger than the largest message.',
     { min: 64 * KiB, max: GiB },
   ).prefault('64MiB'),
-  diskFreeMin: diskFree(
-    'What stays free on the disk that holds `directory`, as a share of it or as a size, whoever fills it. With less, no messages are accepted (503 `disk_full`). `0` looks at nothing.',
-  ).prefault('2%'),
+  diskFreeMin: follows(
+    diskFree(
+      'What stays free on the disk that holds `directory`, as a share of it or as a size, whoever fills it. With less, no messages are accepted (503 `disk_full`). `0` looks at nothing.',
+    ),
+    '`2%`, but at most `1GiB`',
+  ),
   ageMax: duration(
-    'Age of the oldest unfinished message above which no messages are accepted (503 `backlog_too_old`), because they would come too late anyway. No limit without it.',
+    'Age of the oldest unfinished message above which no messages are accepted (503 `backlog_too_old`), because they would come too late anyway. It counts for all topics together: one topic that is stuck makes all be refused when its oldest message is so old. No limit without it.',
     { min: 1000, max: 3650 * day },
   ).optional(),
   warnAt: share(
@@ -131,10 +146,10 @@ export const journal = z.strictObject({
   ).prefault('5s'),
   topicShareMax: follows(
     share(
-      'How much of `bytesMax` the unfinished messages of one topic may take, so that a topic that is stuck, or floods, leaves room for the others (503 `topic_share_full`). 100% sets no limit.',
-      { min: 0.01, max: 1 },
+      'How much of `bytesMax` the unfinished messages of one topic may take, so that a topic that is stuck, or floods, leaves room for the others (503 `topic_share_full`). A topic beyond its share is refused at once, whatever `whenFull` says. 100% sets no limit.',
+      { min: topicShareLeast, max: 1 },
     ),
-    '`80%`; `100%` with `whenFull: drop-oldest`, which has room for all',
+    '`90%` with `whenFull: reject`, else `100%`',
   ),
   topicShares: topicShares(
     'Topics that may take more or less than `topicShareMax`, as in `{ orders: 50%, clicks: 5% }`.',

@@ -2,7 +2,7 @@ import type { IsSet } from './cross-checks.ts'
 import { hasPassword } from './cross-checks.ts'
 import { formatListenAddress, isLocal, isLoopback } from './listen-address.ts'
 import { hostOfMysqlUrl } from './mysql-url.ts'
-import { formatDuration, formatSize, hour } from './quantities.ts'
+import { formatDuration, formatShare, formatSize, hour } from './quantities.ts'
 import type { SettledConfig } from './schema.ts'
 
 /** What is allowed, but probably not meant, in full sentences. */
@@ -41,7 +41,17 @@ export function findWarnings(config: SettledConfig, isSet: IsSet): string[] {
         ? 'encryption.acceptUnencrypted is set, and there are no keys: nothing is encrypted.'
         : 'encryption.acceptUnencrypted is set: files that somebody else puts into journal.directory are not told from those of before. Take it out when “outrigger keys list” shows nothing that is not encrypted.',
     )
-  return [...warnings, ...ledgerWarnings(config, isSet)]
+  return [...warnings, ...shareWarnings(config, isSet), ...ledgerWarnings(config, isSet)]
+}
+
+/** A small share of some topic is what it is for; but with a small one for all, one topic never gets as far as the rest says. */
+function shareWarnings({ journal }: SettledConfig, isSet: IsSet): string[] {
+  const { topicShareMax, refuseLowAt, whenFull } = journal
+  if (!isSet('journal.topicShareMax') || topicShareMax > refuseLowAt) return []
+  const rest = whenFull === 'reject' ? '' : `, and journal.whenFull (${whenFull}) does nothing for it`
+  return [
+    `journal.topicShareMax (${formatShare(topicShareMax)}) is not more than journal.refuseLowAt (${formatShare(refuseLowAt)}): a topic alone is refused before its messages of low priority are${rest}.`,
+  ]
 }
 
 function ledgerWarnings(config: SettledConfig, isSet: IsSet): string[] {

@@ -354,15 +354,12 @@ export class Forwarder {
       signal.throwIfAborted()
       const block = await reader.next()
       if (block === null) {
-        // All that there was of it is gone.
-        if (reader.nextSeq > this.#headSeq) await this.#loseUpTo(reader.nextSeq)
         // Under load, several blocks are read at once; what comes after a quiet time is read at once.
         if (this.#clock.monotonic() - wokenAt < gatherMs) await this.#clock.sleep(gatherMs, signal)
         await this.#journal.end.wait(reader.nextSeq, signal)
         wokenAt = this.#clock.monotonic()
         continue
       }
-      if (block.firstSeq > this.#headSeq) await this.#loseUpTo(block.firstSeq)
       if (block.lost !== null) await this.#context.lose(block)
       const lanes = new Set<Lane>()
       let topic = ''
@@ -419,19 +416,10 @@ export class Forwarder {
     if (receipt.kind === 'lost') this.#lost(receipt, messagesIn(receipt.ranges))
   }
 
-  /** The beginning of the journal is not there any more. */
-  async #loseUpTo(seq: number): Promise<void> {
-    await this.#lose(this.#headSeq, seq, 'missing')
-    this.#headSeq = seq
-    this.#forgetResumed()
-    this.#changes.wake()
-  }
-
-  #loseGap({ firstSeq, count, lost }: RecordBlock): Promise<void> {
-    const toSeq = firstSeq + count
-    // A journal that was restored goes on a long way behind; nobody knows of those seqs, and the ledger may know better.
-    if (lost?.reason === 'skipped') return this.#lose(firstSeq, Math.min(toSeq, this.#finishedSeq), 'missing')
-    return this.#lose(firstSeq, toSeq, lost?.reason ?? 'missing')
+  async #loseGap({ firstSeq, count, lost }: RecordBlock): Promise<void> {
+    // A journal that was restored goes on a long way behind: no message ever had those seqs.
+    if (lost === null || lost.reason === 'skipped') return
+    await this.#lose(firstSeq, firstSeq + count, lost.reason === 'gone' ? 'missing' : lost.reason)
   }
 
   /** One after the other, for lanes and head may come to the same gap, and it is noted once. */
@@ -449,9 +437,9 @@ export class Forwarder {
       this.#stop.signal.throwIfAborted()
       const ranges = await this.#unfinishedBetween(at, Math.min(at + gapPieceMax, known))
       for (let i = 0; i < ranges.length; i += rangesMax)
-        await this.#context.record(gapReceipt(ranges.slice(i, i + rangesMax), reason, this.#clock.now()))
+        await this.#context.recordDurably(gapReceipt(ranges.slice(i, i + rangesMax), reason, this.#clock.now()))
     }
-    if (toSeq > known) await this.#context.record(gapReceipt([[known, toSeq]], reason, this.#clock.now()))
+    if (toSeq > known) await this.#context.recordDurably(gapReceipt([[known, toSeq]], reason, this.#clock.now()))
   }
 
   /** Whose receipt is gone counts as unfinished: it can't be known any more. */

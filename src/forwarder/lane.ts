@@ -75,6 +75,8 @@ export class Lane {
   readonly #queue: LaneQueue
   readonly #backoff: Backoff
   #behindFrom: number | null = null
+  /** Of the oldest message, when it was forgotten and not read again yet. */
+  #forgottenAcceptedAt: number | null = null
   #attempts = 0
   #failure: { readonly since: number; readonly error: BrokerError } | null = null
   #sendingSince: number | null = null
@@ -129,10 +131,12 @@ export class Lane {
     return this.#failure && { ...this.#failure, attempts: this.#attempts }
   }
 
-  /** When the oldest message in memory was accepted (milliseconds since the epoch), or null. */
+  /** When the oldest message that it knows was accepted (milliseconds since the epoch), or null. */
   get oldestAcceptedAt(): number | null {
     const first = this.#queue.first
-    return first === undefined ? null : decodeMessage(first.bytes, first.start, first.seq).acceptedAt
+    return first === undefined
+      ? this.#forgottenAcceptedAt
+      : decodeMessage(first.bytes, first.start, first.seq).acceptedAt
   }
 
   /** Since when (monotonic milliseconds) it has been failing or waiting for an answer; null when it does neither. */
@@ -156,6 +160,7 @@ export class Lane {
   detach(forget: boolean): void {
     this.#behindFrom ??= this.#context.headSeq()
     if (!forget || this.#resting === null) return
+    this.#forgottenAcceptedAt = this.oldestAcceptedAt
     this.#behindFrom = this.#queue.first?.seq ?? this.#behindFrom
     this.#queue.clear()
   }
@@ -166,7 +171,8 @@ export class Lane {
   }
 
   get #hasToGiveUp(): boolean {
-    return (this.#queue.first?.seq ?? Number.POSITIVE_INFINITY) < this.#context.giveUpSeq()
+    // Its memory may have been taken away while it rests.
+    return (this.firstUnfinished ?? Number.POSITIVE_INFINITY) < this.#context.giveUpSeq()
   }
 
   /** Makes sure that the lane works as long as it has something to do. Rejects on bugs and on a corrupt journal only. */
@@ -394,6 +400,7 @@ export class Lane {
         // Never beyond it, for the head has read the same blocks.
         if (reader.nextSeq >= this.#context.headSeq()) {
           this.#behindFrom = null
+          this.#forgottenAcceptedAt = null
           return
         }
         const block = await reader.next()
@@ -411,7 +418,8 @@ export class Lane {
 
   /**
    * Queues the lane's records of a block that was read back. Returns the seq of the first one that was left out: while the
-   * lane fails it needs just something to try with, and while memory is used up it takes one record at a time.
+   * lane fails it needs just something to try with (but what is given up goes as a whole), and while memory is used up it takes
+   * one record at a time.
    */
   #take(block: RecordBlock): number | null {
     const { memory, options } = this.#context
@@ -419,11 +427,13 @@ export class Lane {
     let leftOut: number | null = null
     block.forEach((seq, bytes, start, end) => {
       if (leftOut !== null || seq < from || !isOfTopic(this.topic, bytes, start)) return
-      if (this.#queue.length > 0 && (this.#failure !== null || memory.bytes >= options.memoryBytesMax)) {
+      const isEnough = this.#failure !== null && seq >= this.#context.giveUpSeq()
+      if (this.#queue.length > 0 && (isEnough || memory.bytes >= options.memoryBytesMax)) {
         leftOut = seq
         return
       }
       this.#queue.push(seq, bytes, start, end)
+      this.#forgottenAcceptedAt = null
     })
     return leftOut
   }

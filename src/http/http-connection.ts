@@ -26,6 +26,8 @@ export class HttpConnection {
   #bytesSeen = 0
   /** When the sweep first found it in the state that it is in; 0 when something happened since. */
   #since = 0
+  /** When the sweep last looked at a body. */
+  #bodySweptAt = 0
   #condemned = false
   #saidLastWord = false
 
@@ -88,6 +90,9 @@ export class HttpConnection {
   #sweepBody(request: HttpRequest, now: number, limits: ConnectionLimits): void {
     if (request.endless) return
     if (request.firstSweptAt === 0) request.firstSweptAt = now
+    // What waits for room in the journal, or for the disk, waits for us.
+    else if (request.isHeld) request.firstSweptAt += now - this.#bodySweptAt
+    this.#bodySweptAt = now
     if (now - request.firstSweptAt < limits.requestTimeout) return
     this.#failBody(request, {
       code: 'request_timeout',

@@ -34,6 +34,8 @@ export class HttpRequest extends IncomingMessage {
   bodyFailed = false
   /** When the listener first saw its body unfinished, in monotonic milliseconds; 0 before. */
   firstSweptAt = 0
+  /** Its sink has stopped the flow: it is not the client that takes its time. */
+  isHeld = false
   #sink: BodySink | null = null
 
   // Spelled out, because Node calls it with a socket only.
@@ -62,6 +64,7 @@ export class HttpRequest extends IncomingMessage {
   }
 
   resumeBody(): void {
+    this.isHeld = false
     this._read(0)
   }
 
@@ -78,7 +81,11 @@ export class HttpRequest extends IncomingMessage {
   override push(chunk: unknown, encoding?: BufferEncoding): boolean {
     const sink = this.#sink
     if (sink === null) return super.push(chunk, encoding)
-    if (chunk !== null) return sink.onBodyChunk(chunk as Buffer)
+    if (chunk !== null) {
+      const flows = sink.onBodyChunk(chunk as Buffer)
+      if (!flows) this.isHeld = true
+      return flows
+    }
     this.#sink = discard
     sink.onBodyEnd()
     return true

@@ -73,10 +73,12 @@ export class WaitingRoom {
   }
 
   #letGo(): void {
-    const gone = this.#waiting.filter((each) => each.isGone())
-    if (gone.length === 0) return
-    this.#waiting = this.#waiting.filter((each) => !gone.includes(each))
-    for (const { reject } of gone) reject(goneError())
+    const waiting = this.#waiting
+    this.#waiting = []
+    let error: UnavailableError | null = null
+    for (const each of waiting)
+      if (each.isGone()) each.reject((error ??= goneError()))
+      else this.#waiting.push(each)
   }
 
   /** Those in front, until there is no more room; of those behind, nobody waits beyond their time. */

@@ -13,13 +13,21 @@ export interface ReserveHandle {
   readonly shared: SharedArrayBuffer
 }
 
-/** `forming`: being made, for the first time. `spent`: somebody needed it, and it is not whole again. */
-export type ReserveState = 'whole' | 'forming' | 'spent'
+/**
+ * - `forming`: it is being made.
+ * - `spent`: somebody needed it, or took it away, and it is not whole again. No messages are taken.
+ * - `missing`: it was never whole, and there is no room to make it. Whoever has so little room had it before, too, and goes on
+ *   without a reserve.
+ */
+export type ReserveState = 'whole' | 'forming' | 'spent' | 'missing'
 
-const states = ['whole', 'forming', 'spent'] as const
+const states = ['whole', 'forming', 'spent', 'missing'] as const
+const spentIndex = states.indexOf('spent')
 const stateAt = 0
 const demandsAt = 1
 
+/** An empty file beside the pieces, while they were never all there: nobody has had the others. */
+const unfinishedName = 'unfinished'
 const piecesMax = 16
 const pieceBytesMin = 64 * 1024
 /** Files are written in steps of this size. */
@@ -32,7 +40,7 @@ const pauseMs = 5000
 /**
  * Space that is kept back on the disk: files that were really written. When the disk is full it is given up piece by piece, so
  * that receipts, cursors, dead letters and the ledger's notes still find room: by these, journal files get deleted. From the
- * first piece on, until it is whole again, no more messages are taken.
+ * first piece on, until it is whole again, no more messages are taken. One that was never whole keeps nobody away.
  *
  * The accepting half owns it. Whoever meets a full disk, in whatever thread, has a piece by `spendReserve` or `takePiece`: the
  * state changes before the space is free, so that no message gets there first.
@@ -61,13 +69,17 @@ export class DiskReserve {
   #tending: Promise<void> | null = null
   #closed = false
   #pausedUntil = 0
+  /** In this run or, as far as can be told, in one before. */
+  #wasWhole: boolean
+  #demandsSeen = 0
 
-  private constructor(disk: Disk, path: string, { pieces, pieceBytes }: Layout, isWhole: boolean) {
+  private constructor(disk: Disk, path: string, { pieces, pieceBytes }: Layout, isWhole: boolean, wasWhole: boolean) {
     this.#disk = disk
     this.#pieceBytes = pieceBytes
     const shared = new SharedArrayBuffer(8)
     this.#view = new Int32Array(shared)
     this.handle = { path, pieces, shared }
+    this.#wasWhole = wasWhole
     this.#set(isWhole ? 'whole' : 'forming')
   }
 
@@ -76,14 +88,17 @@ export class DiskReserve {
     const layout = layoutOf(bytes)
     const wanted = new Set(pieceNames(layout.pieces))
     const names = await namesIn(disk, path)
+    const isUnfinished = names.includes(unfinishedName)
     // A piece that was taken must not come back with a power failure: it is somebody's file now.
     if (names.length > 0) await disk.syncDirectory(path)
-    for (const name of names) {
+    for (const name of names.filter((each) => each !== unfinishedName)) {
       const piece = join(path, name)
       if (wanted.has(name) && (await disk.sizeOf(piece)) === layout.pieceBytes) wanted.delete(name)
       else await disk.unlink(piece)
     }
-    return new DiskReserve(disk, path, layout, wanted.size === 0)
+    const isWhole = wanted.size === 0
+    if (isUnfinished && isWhole) await disk.unlink(join(path, unfinishedName))
+    return new DiskReserve(disk, path, layout, isWhole, isWhole || (wanted.size < layout.pieces && !isUnfinished))
   }
 
   get state(): ReserveState {
@@ -92,7 +107,8 @@ export class DiskReserve {
 
   /** Whether messages must be refused until it is whole again. */
   get isSpent(): boolean {
-    return isReserveSpent(this.handle)
+    // Asked for every message.
+    return Atomics.load(this.#view, stateAt) === spentIndex
   }
 
   /**
@@ -121,9 +137,14 @@ export class DiskReserve {
       if (missing.length > 0) this.#change('whole', 'forming')
       return
     }
+    const demands = this.#demands
+    const wasAsked = demands !== this.#demandsSeen
+    this.#demandsSeen = demands
     if (freeBytes < missing.length * this.#pieceBytes + this.#excessBytes + freeMin) {
-      // Without it a full disk could not be left again.
-      this.#change('forming', 'spent')
+      this.#giveUp()
+      // What there was of it is used up, and nobody has asked for more: it is as it was without.
+      const hasRoom = freeBytes > freeMin && !wasAsked
+      if (!this.#wasWhole && hasRoom && demands === this.#demands) this.#change('spent', 'missing')
       return
     }
     if (now < this.#pausedUntil) return
@@ -135,26 +156,41 @@ export class DiskReserve {
   async #make(missing: readonly string[]): Promise<void> {
     const { path } = this.handle
     const temporary = join(path, 'new')
+    const unfinished = join(path, unfinishedName)
     const demands = this.#demands
     try {
       await this.#disk.makeDirectory(path)
       await unlinkIfThere(this.#disk, temporary)
+      if (!this.#wasWhole) await this.#mark(unfinished)
       for (const name of missing) {
         if (!(await this.#write(temporary, this.#pieceBytes, demands))) return
         await this.#disk.rename(temporary, join(path, name))
       }
       if (!(await this.#write(temporary, this.#excessBytes, demands))) return
       await this.#disk.unlink(temporary)
+      await unlinkIfThere(this.#disk, unfinished)
       await this.#disk.syncDirectory(path)
       if (this.#demands !== demands) return
+      this.#wasWhole = true
       this.#set('whole')
       // Whoever has asked just now has set the other state before this.
       if (this.#demands !== demands) this.#set('spent')
     } catch (error) {
       await unlinkIfThere(this.#disk, temporary).catch(() => {}) // the next attempt begins with this
-      this.#change('forming', 'spent')
+      this.#giveUp()
       if (!isSpaceExhausted(error)) throw error
     }
+  }
+
+  /** It can't be made now. Of one that was whole somebody counts on what is gone: without it a full disk could not be left again. */
+  #giveUp(): void {
+    this.#change('forming', this.#wasWhole ? 'spent' : 'missing')
+  }
+
+  async #mark(path: string): Promise<void> {
+    if ((await this.#disk.sizeOf(path)) !== null) return
+    const file = await this.#disk.open(path, 'create')
+    await file.close()
   }
 
   /** False, and the file is gone, when somebody needs space in the midst of it. */
@@ -199,7 +235,7 @@ export class DiskReserve {
 
 /** Whether the reserve is not to be counted on. */
 export function isReserveSpent({ shared }: ReserveHandle): boolean {
-  return Atomics.load(new Int32Array(shared), stateAt) === 2
+  return Atomics.load(new Int32Array(shared), stateAt) === spentIndex
 }
 
 /**
@@ -230,7 +266,7 @@ export async function takePiece(disk: Disk, handle: ReserveHandle, path: string)
 function demand({ shared }: ReserveHandle): void {
   const view = new Int32Array(shared)
   Atomics.add(view, demandsAt, 1)
-  Atomics.store(view, stateAt, states.indexOf('spent'))
+  Atomics.store(view, stateAt, spentIndex)
 }
 
 async function withPiece({ path, pieces }: ReserveHandle, use: (piece: string) => Promise<void>): Promise<boolean> {

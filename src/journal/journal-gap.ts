@@ -4,9 +4,9 @@ export class JournalGap {
   readonly count: number
   /** When they were written is not known. */
   readonly writtenAt = 0
-  readonly lost: { readonly reason: 'corrupt' | 'missing' }
+  readonly lost: { readonly reason: 'corrupt' | 'missing' | 'gone' }
 
-  constructor(fromSeq: number, toSeq: number, reason: 'corrupt' | 'missing') {
+  constructor(fromSeq: number, toSeq: number, reason: 'corrupt' | 'missing' | 'gone') {
     this.firstSeq = fromSeq
     this.count = toSeq - fromSeq
     this.lost = { reason }

@@ -10,6 +10,12 @@ import { SegmentChain } from './segment-chain.ts'
 import type { SegmentFiles, SegmentLimit } from './segment-walk.ts'
 import { SegmentWalk, surveySegment } from './segment-walk.ts'
 
+interface FoundDamage {
+  readonly walk: SegmentWalk
+  readonly damage: JournalDamage
+  readonly limit: SegmentLimit
+}
+
 /**
  * Reads a journal from its files, in order, never beyond its durable end. Any number of readers may work beside the
  * writer, in its thread or in another; what they read was just written, so it comes from the page cache.
@@ -25,6 +31,10 @@ export class JournalReader {
   /** Where the next segment begins, once there is one. */
   #limit: number | null = null
   #nextSeq: number
+  /** A damage that was come to, and not given yet. */
+  #found: FoundDamage | null = null
+  /** Where a second look saw no damage. */
+  #doubtedSeq = -1
 
   /**
    * Starts at `fromSeq`, or at the oldest message still there when that one is gone. Without a quarantine, damage is not
@@ -59,8 +69,8 @@ export class JournalReader {
       if (endSeq <= this.#nextSeq) return null
       const walk = this.#walk
       if (walk === null) {
-        // It may have moved on, over what is gone: look again whether anything is available there.
-        await this.#seek()
+        const gap = await this.#seek(endSeq)
+        if (gap !== null) return gap
         continue
       }
       if (this.#limit === null && this.#end.activeBase !== walk.base) this.#limit = await this.#baseAfter(walk.base)
@@ -80,58 +90,80 @@ export class JournalReader {
   async close(): Promise<void> {
     const walk = this.#walk
     this.#walk = null
+    this.#found = null
     await walk?.close()
   }
 
   /** What the segment gives next; null when that is nothing, or when the segment was released meanwhile. */
   async #read(walk: SegmentWalk, limit: SegmentLimit): Promise<RecordBlock | null> {
+    // A failure in its midst must not lose it: the walk is behind it already.
+    if (this.#found !== null) return this.#giveFound(this.#found)
     try {
       const read = await walk.next(limit)
       if (read === null || !('reason' in read)) return read
-      // Its file may hold a new segment since, or have been taken away while it was looked at.
-      if (!(await this.#isGone(walk.base))) return await this.#gap(walk, read, limit)
+      this.#found = { walk, damage: read, limit }
     } catch (error) {
       if (!(await this.#isGone(walk.base))) throw error
+      await this.close()
+      return null
     }
-    await this.close()
-    return null
+    return this.#giveFound(this.#found)
   }
 
-  /** What stands for a damage; null when nothing is lost that was not passed already. */
-  async #gap(walk: SegmentWalk, damage: JournalDamage, limit: SegmentLimit): Promise<JournalGap | null> {
+  /** What stands for a damage; null when nothing is lost that was not passed already, or when it is none. */
+  async #giveFound({ walk, damage, limit }: FoundDamage): Promise<JournalGap | null> {
     const { reason, fromSeq, toSeq } = damage
-    if (toSeq < this.#nextSeq) return null
-    await this.#report(walk.base, damage, limit)
+    // Its file may hold a new segment since, or have been taken away while it was looked at.
+    const isReal = !(await this.#isGone(walk.base)) && (await this.#report(walk.base, damage, limit))
+    this.#found = null
+    if (!isReal) {
+      await this.close()
+      return null
+    }
     return toSeq > fromSeq ? new JournalGap(fromSeq, toSeq, reason) : null
   }
 
-  async #report(base: number, damage: JournalDamage, limit: SegmentLimit): Promise<void> {
+  /** False when a second look, with new eyes, does not see the damage: then it is none. */
+  async #report(base: number, damage: JournalDamage, limit: SegmentLimit): Promise<boolean> {
     const { reason, fromSeq, toSeq } = damage
     if (reason === 'missing') {
       await this.#quarantine?.report(segmentName(fromSeq), fromSeq, toSeq, async () => [damage])
-    } else {
-      const until = limit.kind === 'next' ? limit.base : limit.seq
-      await this.#quarantine?.report(segmentName(base), fromSeq, until, async () =>
-        surveySegment(this.#files, base, await this.#bases(), limit),
-      )
+      return true
     }
+    const until = limit.kind === 'next' ? limit.base : limit.seq
+    let isSeen = true
+    await this.#quarantine?.report(segmentName(base), fromSeq, until, async () => {
+      const damages = await surveySegment(this.#files, base, await this.#bases(), limit)
+      isSeen = damages.length > 0
+      return damages
+    })
+    if (isSeen || this.#doubtedSeq === fromSeq) return true
+    this.#doubtedSeq = fromSeq
+    return false
   }
 
   /**
-   * Opens the segment that holds the next seq, as near before it as the index of a sealed segment allows; or the oldest
-   * one when that seq is gone.
+   * Opens the segment that holds the next seq, as near before it as the index of a sealed segment allows. When that seq is
+   * gone, gives what stands for all that is, and the oldest segment is next.
    */
-  async #seek(): Promise<void> {
+  async #seek(endSeq: number): Promise<JournalGap | null> {
     const bases = await this.#bases()
-    const base = bases.findLast((candidate) => candidate <= this.#nextSeq) ?? bases[0]
-    if (base === undefined)
-      throw new JournalCorruptError(`${this.#files.directory} has no segment that could hold message ${this.#nextSeq}`)
+    const base = bases.findLast((candidate) => candidate <= this.#nextSeq)
+    if (base === undefined) {
+      const [oldest] = bases
+      if (oldest === undefined)
+        throw new JournalCorruptError(`${this.#files.directory} has no segment that could hold message ${this.#nextSeq}`) // prettier-ignore
+      // One without records begins where the durable end is; it may still be replaced, and must not be opened.
+      const fromSeq = this.#nextSeq
+      this.#nextSeq = Math.min(oldest, endSeq)
+      return new JournalGap(fromSeq, this.#nextSeq, 'gone')
+    }
     const walk = await this.#open(base, bases)
-    if (walk === null) return
+    if (walk === null) return null
     this.#walk = walk
     this.#limit = null
-    this.#nextSeq = Math.max(this.#nextSeq, base)
     await walk.seek(this.#nextSeq)
+    return null
   }
 
   async #roll(ended: SegmentWalk, base: number): Promise<void> {

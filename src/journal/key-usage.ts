@@ -5,6 +5,7 @@ import type { Disk } from './disk.ts'
 import { baseSeqOf, parseSegmentHeader, segmentHeaderBytes } from './format.ts'
 import type { KeyRing } from './key-ring.ts'
 import { quarantineFolder } from './quarantine.ts'
+import { isQuarantinedName, namesIn } from './quarantine-report.ts'
 import { refuseUnencrypted, ringKey } from './segment-cipher.ts'
 
 /** A segment or a cursor of a data directory, and what it takes to read it. */
@@ -65,10 +66,11 @@ async function keyedFiles(disk: Disk, directory: string): Promise<KeyedFile[]> {
   const exceptions = ledger.filter((name) => name.endsWith('-exceptions')).map((name) => join('ledger', name))
   const paths: string[] = []
   for (const journal of ['journal', 'receipts', 'dead-letters', ...exceptions]) {
-    for (const folder of [join(directory, journal), join(directory, journal, quarantineFolder)]) {
-      const names = (await namesIn(disk, folder)).filter((name) => baseSeqOf(name) !== null)
-      paths.push(...names.toSorted().map((name) => join(folder, name)))
-    }
+    const [segments, kept] = [join(directory, journal), join(directory, journal, quarantineFolder)]
+    const names = (await namesIn(disk, segments)).filter((name) => baseSeqOf(name) !== null)
+    paths.push(...names.toSorted().map((name) => join(segments, name)))
+    const keptNames = (await namesIn(disk, kept)).filter(isQuarantinedName)
+    paths.push(...keptNames.toSorted().map((name) => join(kept, name)))
   }
   const cursors = ['forwarder.cursor', ...ledger.filter((name) => name.endsWith('.cursor')).map((name) => join('ledger', name))] // prettier-ignore
   paths.push(...cursors.map((name) => join(directory, name)))
@@ -101,15 +103,5 @@ async function segmentKeyNames(disk: Disk, path: string): Promise<string[]> {
     return parsed.ok ? [parsed.header.encryption?.keyName ?? ''] : []
   } finally {
     await file.close()
-  }
-}
-
-/** None when the folder does not exist. */
-async function namesIn(disk: Disk, folder: string): Promise<string[]> {
-  try {
-    return await disk.list(folder)
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return []
-    throw error
   }
 }

@@ -3,16 +3,29 @@ import { threadId } from 'node:worker_threads'
 import type { Clock } from '../base/clock.ts'
 import { codeOf } from '../base/errors.ts'
 import type { Disk } from './disk.ts'
-import { baseSeqOf } from './format.ts'
+import {
+  isQuarantinedName,
+  namesIn,
+  readReport,
+  reportSuffix,
+  reportsIn,
+  segmentIdentity,
+} from './quarantine-report.ts'
 import { SegmentChain } from './segment-chain.ts'
 
 /** The folder beside a journal's segments. */
 export const quarantineFolder = 'quarantine'
 /** What segment files may take in there. Beyond it the oldest go; reports stay. */
 const segmentBytesMax = 1024 * 1024 * 1024
+/** Beyond it the oldest go with their files, a few more than must, so that not every new one looks through all. */
+const reportsMax = 1000
+const reportsLeft = 900
 /** A report lists no more, and says how many there are. */
-const damagesListedMax = 1000
-const reportSuffix = '.json'
+export const damagesListedMax = 1000
+/** Of a segment's name. */
+const baseDigits = 16
+/** In the name of a file that is too short to have a uuid. */
+const noUuid = 'none'
 /** To look for all damages of a segment takes time. */
 const tryAgainAfterMs = 10_000
 
@@ -33,6 +46,8 @@ export interface JournalDamage {
 export interface QuarantineReport {
   /** The file's name; it stands beside the report as soon as nobody needs its readable records any more. */
   readonly segment: string
+  /** The file's uuid, in hex, which tells it from others of that name; null when it has none that can be read. */
+  readonly uuid: string | null
   readonly at: string
   /** How many places are damaged, and how many records are lost in them. */
   readonly damageCount: number
@@ -49,20 +64,13 @@ export interface QuarantineObserver {
   unreported(report: QuarantineReport, error: unknown): void
 }
 
-/** What a quarantine holds. */
-export interface QuarantineContents {
-  readonly reports: number
-  readonly damages: number
-  /** Of segment files, and reports. */
-  readonly bytes: number
-}
-
 /**
  * Where the damaged segments of one journal go: a report as soon as the damage is found, and the file itself when every
  * reader has passed it. Nothing that is read depends on it.
  */
 export class Quarantine {
   readonly #disk: Disk
+  readonly #journalDirectory: string
   readonly #directory: string
   readonly #clock: Pick<Clock, 'now'>
   readonly #observer: QuarantineObserver | null
@@ -81,14 +89,17 @@ export class Quarantine {
     observer: QuarantineObserver | null = null,
   ) {
     this.#disk = disk
+    this.#journalDirectory = journalDirectory
     this.#directory = join(journalDirectory, quarantineFolder)
     this.#clock = clock
     this.#observer = observer
   }
 
   /**
-   * Sees to it that there is a report of a segment's damage at `seq`. `survey` finds all damages of that segment below `until`.
-   * It never rejects because the report can't be written: what is readable must get through on a full disk, too.
+   * Sees to it that there is a report of a segment's damage at `seq`. `survey` finds all damages of that segment below `until`;
+   * when it finds none, there is nothing to report.
+   * It never rejects because the report can't be written, nor because the file can't be read to its end: what is readable
+   * must get through on such a disk, too. Only when the file is gone, which the caller has to judge.
    */
   async report(
     segment: string,
@@ -101,19 +112,60 @@ export class Quarantine {
     const reporting = (async (): Promise<void> => {
       await before.catch(() => {}) // whoever wanted that one has the failure
       if (seq < (this.#reportedBelow.get(segment) ?? 0) || this.#clock.now() < this.#tryAgainAt) return
-      if (await this.#write(segment, await survey())) this.#reportedBelow.set(segment, until)
-      else this.#tryAgainAt = this.#clock.now() + tryAgainAfterMs
+      const outcome = await this.#survey(segment, survey)
+      if (outcome === 'reported') this.#reportedBelow.set(segment, until)
+      else if (outcome === 'unreported') this.#tryAgainAt = this.#clock.now() + tryAgainAfterMs
     })()
     this.#reporting = reporting
     await reporting
   }
 
-  /** Moves a segment that nobody needs any more here, durably but for its old name; false when it has no report. */
+  async #survey(
+    segment: string,
+    survey: () => Promise<readonly JournalDamage[]>,
+  ): Promise<'reported' | 'unreported' | 'no damage'> {
+    let report = this.#reportOf(segment, null, [])
+    try {
+      const { uuid } = await segmentIdentity(this.#disk, join(this.#journalDirectory, segment))
+      const damages = await survey()
+      if (damages.length === 0) return 'no damage'
+      report = this.#reportOf(await this.#reportName(segment, uuid), uuid, damages)
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') throw error
+      this.#observer?.unreported(report, error)
+      return 'unreported'
+    }
+    return (await this.#write(report)) ? 'reported' : 'unreported'
+  }
+
+  /**
+   * Moves a segment that nobody needs any more here, durably but for its old name; false when no report is about it: one that
+   * was written later may bear the name of another.
+   */
   async take(path: string): Promise<boolean> {
     const segment = basename(path)
-    if ((await this.#disk.sizeOf(this.#reportPath(segment))) === null) return false
+    const name = await this.#nameToTake(path, segment)
+    if (name === null) return false
     // A rename that was reported as failed may have been made all the same.
-    if ((await this.#disk.sizeOf(path)) !== null) await this.#disk.rename(path, join(this.#directory, segment))
+    if ((await this.#disk.sizeOf(path)) !== null) {
+      const to = (await this.#has(name)) ? await this.#ownName(path, segment) : name
+      await this.#disk.rename(path, join(this.#directory, to))
+    }
+    await this.#disk.syncDirectory(this.#directory)
+    await this.#makeRoom()
+    return true
+  }
+
+  /**
+   * Moves the newest segment here, which can't be opened, under a name of its own: the next one may need that which it has.
+   * False when the report can't be written; then it stays.
+   */
+  async setAside(segment: string, damage: JournalDamage): Promise<boolean> {
+    const path = join(this.#journalDirectory, segment)
+    const name = await this.#ownName(path, segment)
+    const { uuid } = await segmentIdentity(this.#disk, path)
+    if (!(await this.#write(this.#reportOf(name, uuid, [damage])))) return false
+    await this.#disk.rename(path, join(this.#directory, name))
     await this.#disk.syncDirectory(this.#directory)
     await this.#makeRoom()
     return true
@@ -122,34 +174,75 @@ export class Quarantine {
   /** One past the highest seq that any report says to be lost; 0 without reports. */
   async lostBelow(): Promise<number> {
     const reports = await reportsIn(this.#disk, this.#directory)
-    return Math.max(0, ...reports.flatMap((report) => report?.damages.at(-1)?.toSeq ?? 0))
+    return Math.max(0, ...reports.map((report) => report?.damages.at(-1)?.toSeq ?? 0))
   }
 
-  /** False when it could not be written. */
-  async #write(segment: string, damages: readonly JournalDamage[]): Promise<boolean> {
-    const report: QuarantineReport = {
+  /** Of the report that is about a released segment, and of the file when it gets here; null when there is none. */
+  async #nameToTake(path: string, segment: string): Promise<string | null> {
+    const own = segment.slice(0, baseDigits)
+    const names = (await namesIn(this.#disk, this.#directory))
+      .filter((name) => name.startsWith(own) && name.endsWith(reportSuffix))
+      .map((name) => name.slice(0, -reportSuffix.length))
+    if (names.length === 0) return null
+    const { uuid, isWhole } = await segmentIdentity(this.#disk, path)
+    for (const name of names.toSorted()) {
+      const report = await readReport(this.#disk, this.#reportPath(name))
+      if (uuid !== null && report?.uuid === uuid) return name
+    }
+    // Its header may have been damaged since, or its report: what can't be told from the reported one is kept.
+    return !isWhole && names.includes(segment) ? segment : null
+  }
+
+  /** The segment's, unless a report about another has that. */
+  async #reportName(segment: string, uuid: string | null): Promise<string> {
+    const known = await readReport(this.#disk, this.#reportPath(segment))
+    const isFree = known === null ? !(await this.#has(segment)) : known.uuid === uuid
+    return isFree ? segment : ownNameOf(segment, uuid)
+  }
+
+  /** A name that no other file has, or will have: that of a segment may be given again. */
+  async #ownName(path: string, segment: string): Promise<string> {
+    const { uuid } = await segmentIdentity(this.#disk, path)
+    const name = ownNameOf(segment, uuid)
+    for (let time = this.#clock.now(), free = name; ; time++, free = ownNameOf(segment, `${uuid ?? noUuid}-${time}`))
+      if (!(await this.#has(free))) return free
+  }
+
+  async #has(name: string): Promise<boolean> {
+    return (await this.#disk.sizeOf(join(this.#directory, name))) !== null
+  }
+
+  #reportOf(segment: string, uuid: string | null, damages: readonly JournalDamage[]): QuarantineReport {
+    return {
       segment,
+      uuid,
       at: new Date(this.#clock.now()).toISOString(),
       damageCount: damages.length,
       lostRecords: damages.reduce((sum, { fromSeq, toSeq }) => sum + toSeq - fromSeq, 0),
       damages: damages.slice(0, damagesListedMax),
     }
+  }
+
+  /** False when it could not be written. */
+  async #write(report: QuarantineReport): Promise<boolean> {
+    const path = this.#reportPath(report.segment)
     try {
-      const known = await readReport(this.#disk, this.#reportPath(segment))
+      const known = await readReport(this.#disk, path)
       // Another thread has found it, or an earlier run, which may have been killed before the name was durable.
       if (known !== null && known.damageCount >= report.damageCount && known.lostRecords >= report.lostRecords) {
         await this.#disk.syncDirectory(this.#directory)
         return true
       }
       await this.#disk.makeDirectory(this.#directory)
-      await this.#writeFile(this.#reportPath(segment), Buffer.from(`${JSON.stringify(report, null, 2)}\n`))
+      await this.#writeFile(path, Buffer.from(`${JSON.stringify(report, null, 2)}\n`))
       // One that has only grown, because the segment is still written to, is no news.
       if (known === null || known.damageCount < report.damageCount) this.#observer?.damaged(report)
-      return true
     } catch (error) {
       this.#observer?.unreported(report, error)
       return false
     }
+    await this.#makeRoom(report.segment).catch(() => {}) // the next one makes up for it
+    return true
   }
 
   /** Under its name the file is whole from the first. */
@@ -168,15 +261,45 @@ export class Quarantine {
     await this.#disk.syncDirectory(this.#directory)
   }
 
-  async #makeRoom(): Promise<void> {
-    const names = await this.#disk.list(this.#directory)
-    const segments = names.filter((name) => baseSeqOf(name) !== null).toSorted()
-    const sizes = await Promise.all(segments.map((name) => this.#disk.sizeOf(join(this.#directory, name))))
-    let excess = sizes.reduce<number>((sum, bytes) => sum + (bytes ?? 0), 0) - segmentBytesMax
-    for (const [i, name] of segments.entries()) {
-      if (excess <= 0) return
+  /** Deletes what is too much, the oldest first, but not the report that was just written. */
+  async #makeRoom(newest: string | null = null): Promise<void> {
+    const names = await namesIn(this.#disk, this.#directory)
+    const sizes = new Map<string, number>()
+    for (const name of names.filter(isQuarantinedName))
+      sizes.set(name, (await this.#disk.sizeOf(join(this.#directory, name))) ?? 0)
+    const reported = new Set(
+      names.filter((name) => name.endsWith(reportSuffix)).map((name) => name.slice(0, -reportSuffix.length)),
+    )
+    let bytes = [...sizes.values()].reduce((sum, size) => sum + size, 0)
+    let reports = reported.size
+    const areReportsTooMany = reports > reportsMax
+    if (!areReportsTooMany && bytes <= segmentBytesMax) return
+    for (const name of await this.#byAge(new Set([...reported, ...sizes.keys()]))) {
+      const takesReport = areReportsTooMany && reports > reportsLeft && name !== newest && reported.has(name)
+      if (takesReport || bytes > segmentBytesMax) {
+        bytes -= sizes.get(name) ?? 0
+        if (sizes.has(name)) await this.#delete(name)
+      }
+      if (takesReport) {
+        reports--
+        await this.#delete(name + reportSuffix)
+      }
+    }
+  }
+
+  /** By when it was reported: names tell nothing where seqs are given again. */
+  async #byAge(names: ReadonlySet<string>): Promise<string[]> {
+    const times: [at: string, name: string][] = []
+    for (const name of names) times.push([(await readReport(this.#disk, this.#reportPath(name)))?.at ?? '', name])
+    const isBefore = ([a, one]: (typeof times)[0], [b, other]: (typeof times)[0]): boolean => (a === b ? one < other : a < b) // prettier-ignore
+    return times.toSorted((one, other) => (isBefore(one, other) ? -1 : 1)).map(([, name]) => name)
+  }
+
+  async #delete(name: string): Promise<void> {
+    try {
       await this.#disk.unlink(join(this.#directory, name))
-      excess -= sizes[i] ?? 0
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error // another thread was faster
     }
   }
 
@@ -185,50 +308,7 @@ export class Quarantine {
   }
 }
 
-/** What the quarantine of the journal in a directory holds; nothing when there is none. */
-export async function quarantineContents(disk: Disk, journalDirectory: string): Promise<QuarantineContents> {
-  const directory = join(journalDirectory, quarantineFolder)
-  const names = await listed(disk, directory)
-  const sizes = await Promise.all(names.map((name) => disk.sizeOf(join(directory, name))))
-  const reports = await reportsIn(disk, directory)
-  return {
-    reports: reports.length,
-    damages: reports.reduce((sum, report) => sum + (report?.damageCount ?? 1), 0),
-    bytes: sizes.reduce<number>((sum, bytes) => sum + (bytes ?? 0), 0),
-  }
-}
-
-/** Null in place of one that is not readable. */
-async function reportsIn(disk: Disk, directory: string): Promise<(QuarantineReport | null)[]> {
-  const names = (await listed(disk, directory)).filter((name) => name.endsWith(reportSuffix)).toSorted()
-  const reports: (QuarantineReport | null)[] = []
-  for (const name of names) reports.push(await readReport(disk, join(directory, name)))
-  return reports
-}
-
-async function listed(disk: Disk, directory: string): Promise<string[]> {
-  try {
-    return await disk.list(directory)
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return []
-    throw error
-  }
-}
-
-/** Null when there is none, or when it is not readable as one. */
-async function readReport(disk: Disk, path: string): Promise<QuarantineReport | null> {
-  const size = await disk.sizeOf(path)
-  if (size === null) return null
-  const file = await disk.open(path, 'read')
-  const bytes = Buffer.alloc(size)
-  try {
-    await file.read(bytes, 0)
-  } finally {
-    await file.close()
-  }
-  try {
-    return JSON.parse(bytes.toString()) as QuarantineReport
-  } catch {
-    return null // somebody has edited it; it is written anew
-  }
+/** Of one that another has the name of: with its uuid, or what else tells it from others. */
+function ownNameOf(segment: string, which: string | null): string {
+  return `${segment.slice(0, baseDigits)}-${which ?? noUuid}.segment`
 }

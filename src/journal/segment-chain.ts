@@ -1,4 +1,6 @@
+import { isDiskFailure } from '../base/errors.ts'
 import { noUuid } from './format.ts'
+import { JournalKeyMissingError } from './journal-errors.ts'
 
 /** Which segment a header belongs to, and behind which one it was begun. */
 export interface SegmentLink {
@@ -63,8 +65,23 @@ export class SegmentChain {
     const unknown = bases.filter((base) => base === newest || !this.#known.has(base))
     const found = new Map<number, SegmentLink | null>()
     for (let i = 0; i < unknown.length; i += linksAtOnce)
-      await Promise.all(unknown.slice(i, i + linksAtOnce).map(async (base) => found.set(base, await source.link(base))))
+      await Promise.all(
+        unknown.slice(i, i + linksAtOnce).map(async (base) => {
+          const link = await linkOrUnreadable(base, source)
+          if (link !== 'unreadable') found.set(base, link)
+        }),
+      )
     for (const [base, link] of found) if (base !== newest) this.#known.set(base, link)
     return bases.map((base) => found.get(base) ?? this.#known.get(base) ?? null)
+  }
+}
+
+/** What can't be read now is for whoever comes to that segment: those before it must get through. */
+async function linkOrUnreadable(base: number, source: LinkSource): Promise<SegmentLink | null | 'unreadable'> {
+  try {
+    return await source.link(base)
+  } catch (error) {
+    if (isDiskFailure(error) || error instanceof JournalKeyMissingError) return 'unreadable'
+    throw error
   }
 }

@@ -63,6 +63,7 @@ export interface Damage {
 
 const chunkBytesMin = 8 * 1024
 const chunkBytesMax = 1024 * 1024
+const scanBytesMin = 64 * 1024
 
 /** Reads one segment's blocks in order, each checked: CRCs, the chain to the block before, the seq. */
 export class SegmentReader {
@@ -83,6 +84,8 @@ export class SegmentReader {
   /** A running guess, so that a read ahead fetches what is there and little more. */
   #recordBytes = 512
   #fault = ''
+  /** What is searched for a block header; kept from one damage to the next. */
+  #scanned: Buffer = this.#buffer
 
   private constructor(
     path: string,
@@ -274,18 +277,17 @@ export class SegmentReader {
     if (offset !== segmentHeaderBytes) this.#previousCrc = null
   }
 
-  /** The offset of a later block's valid header anywhere behind where the next block should begin, or -1. */
-  findBlockBeyond(): Promise<number> {
-    return this.#findHeader(this.#offset + 1, this.#number + 1)
-  }
-
+  /** The offset of a valid block header at `from` or later, of a block numbered `numberMin` or higher; or -1. */
   async #findHeader(from: number, numberMin: number): Promise<number> {
-    const chunk = Buffer.allocUnsafeSlow(chunkBytesMax)
-    for (let start = from; ; start += chunkBytesMax - blockHeaderBytes) {
+    // Most damage is short, and there may be much of it; behind a long one, it goes on in large steps.
+    for (let [start, wanted] = [from, scanBytesMin]; ; wanted = chunkBytesMax) {
+      if (this.#scanned.length < wanted) this.#scanned = Buffer.allocUnsafeSlow(wanted)
+      const chunk = this.#scanned.subarray(0, wanted)
       const bytes = await this.#file.read(chunk, start)
       const at = findBlockHeader(chunk.subarray(0, bytes), numberMin, this.#seed)
       if (at !== -1) return start + at
       if (bytes < chunk.length) return -1
+      start += chunk.length - (blockHeaderBytes - 1)
     }
   }
 

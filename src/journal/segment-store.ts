@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { codeOf } from '../base/errors.ts'
 import { ActiveSegment, writeFooter } from './active-segment.ts'
-import type { Disk } from './disk.ts'
+import type { Disk, DiskFile } from './disk.ts'
 import { checkSegmentKeys, deletePlainSpares } from './encrypted-files.ts'
 import type { SegmentHeader } from './format.ts'
 import { baseSeqOf, encodeSegmentHeader, noUuid, segmentHeaderBytes, segmentName } from './format.ts'
@@ -94,20 +94,18 @@ export class SegmentStore {
     }
     const storeOf = (journalId: string, lastUuid: Buffer): SegmentStore =>
       new SegmentStore(disk, directory, segmentBytes, clock, random, keys, journalId, lastUuid, sealed, spares)
+    if (keys !== null) {
+      const paths = sealed.map(({ path }) => path)
+      await checkSegmentKeys(disk, paths, keys)
+      await deletePlainSpares(disk, directory, spares)
+    }
     const last = sealed.at(-1)
     if (last === undefined) {
       // At once, for it keeps the new journal's id.
       const store = storeOf(newJournalId(), noUuid)
       return { store, nextSeq: 1, active: await store.begin(1) }
     }
-    if (keys !== null)
-      await checkSegmentKeys(
-        disk,
-        sealed.map(({ path }) => path),
-        keys,
-      )
     const { header, nextSeq } = await recoverTail(disk, last.path, keys)
-    if (keys !== null) await deletePlainSpares(disk, directory, spares)
     last.bytes = (await disk.sizeOf(last.path)) ?? 0
     // A segment without records bears the name that the next one needs, and is replaced by it.
     const isEmpty = nextSeq === last.baseSeq
@@ -167,8 +165,9 @@ export class SegmentStore {
     const spare = this.#spares.pop()
     const from = spare ?? join(this.#directory, `${header.uuid.toString('hex')}.spare`)
     const path = join(this.#directory, segmentName(baseSeq))
-    const file = await this.#disk.open(from, spare === undefined ? 'create' : 'write')
+    let file: DiskFile | null = null
     try {
+      file = await this.#disk.open(from, spare === undefined ? 'create' : 'write')
       const bytes = encodeSegmentHeader(header)
       await file.writeDurably(bytes, 0)
       await this.#disk.rename(from, path)
@@ -186,7 +185,8 @@ export class SegmentStore {
         allocated,
       )
     } catch (error) {
-      await file.close()
+      await file?.close()
+      // Also a spare that can't be opened: nobody would come back to it.
       await this.#discard(from)
       throw error
     }

@@ -9,6 +9,8 @@ import { Quarantine } from './quarantine.ts'
 
 /** A record takes at least its length. */
 const recordBytesMin = 4
+/** What a segment may have held that may have been cut off; unless it is larger. */
+const segmentBytesMin = 64 * 1024 * 1024
 
 /**
  * Opens a journal that may lose its newest records rather than keep Outrigger from starting: receipts, dead letters, notes.
@@ -32,18 +34,24 @@ export async function openSettingAside<T>(
     } catch (error) {
       const newest = error instanceof JournalCorruptError ? await newestSegment(disk, directory) : null
       if (newest === null) throw error
-      const path = join(directory, newest)
-      const toOffset = (await disk.sizeOf(path)) ?? 0
+      const bytes = (await disk.sizeOf(join(directory, newest))) ?? 0
       const fromSeq = baseSeqOf(newest) ?? 0
-      const toSeq = fromSeq + Math.ceil(toOffset / recordBytesMin)
+      // It may begin with a gap: up to what the one before can have had that was set aside.
+      const toSeq =
+        seqs === 'unique'
+          ? Math.max(fromSeq, await quarantine.lostBelow()) + recordsMax(Math.max(bytes, segmentBytesMin))
+          : fromSeq + recordsMax(bytes)
       const found = `${(error as JournalCorruptError).message}; how many records it has is not known, and not more than so many`
-      const damage = { reason: 'corrupt', found, bytes: { fromOffset: 0, toOffset }, fromSeq, toSeq } as const
-      await quarantine.report(newest, fromSeq, toSeq, async () => [damage])
+      const damage = { reason: 'corrupt', found, bytes: { fromOffset: 0, toOffset: bytes }, fromSeq, toSeq } as const
       // Without its report it stays where it is.
-      if (!(await quarantine.take(path))) throw error
+      if (!(await quarantine.setAside(newest, damage))) throw error
       await disk.syncDirectory(directory)
     }
   }
+}
+
+function recordsMax(bytes: number): number {
+  return Math.ceil(bytes / recordBytesMin)
 }
 
 async function newestSegment(disk: Disk, directory: string): Promise<string | null> {

@@ -3,9 +3,14 @@ import type { JournalStretch, TopicProgress } from './topic-backlogs.ts'
 import type { TopicShareOptions } from './topic-shares.ts'
 import { TopicShares } from './topic-shares.ts'
 
+/** How far delivering is, and when the oldest unfinished message was accepted; null when there is none, or it isn't known. */
+export interface DeliveryProgress extends TopicProgress {
+  readonly oldestAcceptedAt?: number | null
+}
+
 /** Who knows what is finished, and can read the journal. */
 export interface ProgressSource {
-  progress(): Promise<TopicProgress>
+  progress(): Promise<DeliveryProgress>
   /** Measures a part of the journal, or the beginning of it. */
   measure(query: { fromSeq: number; toSeq: number; bytesMax: number }): Promise<JournalStretch>
 }
@@ -25,7 +30,7 @@ export class ShareWatch<T extends { readonly topic: string }> {
   readonly #clock: Clock
   readonly #settled: () => void
   #source: ProgressSource | null = null
-  #asking: Promise<TopicProgress | null> | null = null
+  #asking: Promise<DeliveryProgress | null> | null = null
   #askedAt = Number.NEGATIVE_INFINITY
   /** Below it everything is finished, as far as was told. */
   #low = 0
@@ -63,17 +68,17 @@ export class ShareWatch<T extends { readonly topic: string }> {
   }
 
   /** Asks how far delivering is. Null when it does not say: it ends, and with it everything. */
-  ask(): Promise<TopicProgress | null> {
+  ask(): Promise<DeliveryProgress | null> {
     this.#asking ??= this.#ask().finally(() => {
       this.#asking = null
     })
     return this.#asking
   }
 
-  async #ask(): Promise<TopicProgress | null> {
+  async #ask(): Promise<DeliveryProgress | null> {
     if (this.#source === null) return null
     this.#askedAt = this.#clock.monotonic()
-    let progress: TopicProgress
+    let progress: DeliveryProgress
     try {
       progress = await this.#source.progress()
     } catch {

@@ -44,8 +44,10 @@ interface Bucket {
   readonly sums: Map<string, Sum>
 }
 
-/** Above this many sums, neighbouring buckets are merged. */
+/** Above this many sums, neighbouring buckets are merged; and when that does not help, the smallest topics are forgotten. */
 const sumsMax = 50_000
+/** So many buckets are kept: with one alone it could not be told what was finished first. */
+const bucketsMin = 2
 /** The journal is counted in about so many pieces. */
 const bucketsWanted = 128
 const bucketBytesMin = 16 * 1024
@@ -55,7 +57,7 @@ const bucketBytesMin = 16 * 1024
  * seq to seq; where delivering stands in each topic says how much of them is finished. So nothing has to be counted when a
  * message is finished, given up or lost, and no error adds up. Within a bucket, bytes count by the share of its seqs.
  *
- * Memory goes with the number of topics that have something waiting, and with that alone.
+ * Memory is bounded. Among very many topics, those with the least waiting are not counted: they are nowhere near a share.
  */
 export class TopicBacklogs<T extends { readonly topic: string }> implements RecordTally<T> {
   readonly #bucketBytes: number
@@ -129,7 +131,6 @@ export class TopicBacklogs<T extends { readonly topic: string }> implements Reco
       bucket = { fromSeq: tally.firstSeq, toSeq: tally.firstSeq, bytes: 0, sums: new Map() }
       this.#last = bucket
       this.#buckets.push(bucket)
-      this.#mergeBuckets()
     }
     bucket.toSeq = tally.nextSeq
     for (const [topic, sum] of tally.sums) {
@@ -138,6 +139,8 @@ export class TopicBacklogs<T extends { readonly topic: string }> implements Reco
       this.#bytes.set(topic, bytes)
       this.#grown(topic, bytes)
     }
+    // Not before: the bucket may go into another.
+    this.#mergeBuckets()
   }
 
   #add(bucket: Bucket, topic: string, { bytes, firstSeq, lastSeq }: Sum): void {
@@ -155,7 +158,7 @@ export class TopicBacklogs<T extends { readonly topic: string }> implements Reco
 
   /** Halves the buckets, as long as they take too much memory. */
   #mergeBuckets(): void {
-    while (this.#sumCount > sumsMax && this.#buckets.length > 2) {
+    while (this.#sumCount > sumsMax && this.#buckets.length > bucketsMin) {
       const ordered = this.#buckets.toSorted((a, b) => a.fromSeq - b.fromSeq)
       this.#buckets = []
       this.#sumCount = 0
@@ -170,6 +173,23 @@ export class TopicBacklogs<T extends { readonly topic: string }> implements Reco
       }
       // What comes next belongs behind the last.
       this.#last = this.#buckets.at(-1) ?? null
+    }
+    if (this.#sumCount > sumsMax) this.#forgetSmallest()
+  }
+
+  /**
+   * Half of the sums go, so that it is not done again for every block. A topic that is among the smallest of so many each time
+   * has less than a ten-thousandth of what waits.
+   */
+  #forgetSmallest(): void {
+    const waiting = new Map<string, number>()
+    for (const { sums } of this.#buckets)
+      for (const [topic, { bytes }] of sums) waiting.set(topic, (waiting.get(topic) ?? 0) + bytes)
+    const kept = Math.floor(sumsMax / 2 / bucketsMin)
+    const smallest = [...waiting].toSorted(([, a], [, b]) => b - a).slice(kept)
+    for (const [topic] of smallest) {
+      this.#bytes.delete(topic)
+      for (const { sums } of this.#buckets) if (sums.delete(topic)) this.#sumCount--
     }
   }
 }

@@ -50,6 +50,11 @@ export class TopicShares<T extends { readonly topic: string }> {
     return share >= 1 ? Number.POSITIVE_INFINITY : share * this.#options.journalBytesMax
   }
 
+  /** How many topics are over their share now. */
+  get overCount(): number {
+    return this.#over.size
+  }
+
   /** The topics that are over their share now, with what they have waiting. */
   get over(): { topic: string; bytes: number; bytesMax: number }[] {
     return [...this.#over].map((topic) => ({

@@ -111,7 +111,7 @@ describe('outrigger journal repair', () => {
     const journal = await openMessages(directory)
     expect(journal.nextSeq).toBeGreaterThan(Number(newest.slice(0, 16)) + 1000)
     // Those who deliver are told that they are lost, rather than left out.
-    const reader = new JournalReader(nodeDisk, directory, journal.end, 0)
+    const reader = new JournalReader(nodeDisk, directory, journal.end, journal.firstSeq)
     const reasons: unknown[] = []
     for (let block = await reader.next(); block; block = await reader.next())
       if (block.lost !== null) reasons.push(block.lost.reason)

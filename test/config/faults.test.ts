@@ -268,7 +268,7 @@ const cases: Record<string, [Given, ...string[]]> = {
   ],
   'a backlog larger than the journal': [
     { yaml: 'journal: { bytesMax: 1GiB }\nledger: { backlogBytesMax: 2GiB }' },
-    'outrigger.yaml:2: ledger.backlogBytesMax: expected at most journal.bytesMax, which is 1GiB, given "2GiB"',
+    'outrigger.yaml:2: ledger.backlogBytesMax: expected at most 80% of journal.bytesMax: 858993459, given "2GiB" (or make journal.bytesMax larger)',
   ],
   'a first delay of the ledger longer than the longest': [
     { yaml: 'ledger: { retryDelayMax: 50ms }' },

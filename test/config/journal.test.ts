@@ -60,17 +60,23 @@ journal: { diskFreeMin: 1GiB, ageMax: 6h, warnAt: 50%, refuseLowAt: 60%, whenFul
 })
 
 test.each([
-  ['journal: { whenFull: reject }', 0.8, 32 * MiB],
+  ['journal: { whenFull: reject }', 0.9, 32 * MiB],
+  ['journal: { whenFull: block }', 1, 32 * MiB],
   ['journal: { whenFull: drop-oldest }', 1, 32 * MiB],
   ['journal: { whenFull: drop-oldest, topicShareMax: 30% }', 0.3, 32 * MiB],
-  ['journal: { bytesMax: 64MiB, segmentBytes: 16MiB }', 0.8, 16 * MiB],
-  ['journal: { bytesMax: 64MiB, segmentBytes: 16MiB, reserveBytes: 20MiB }', 0.8, 20 * MiB],
+  ['journal: { bytesMax: 64MiB, segmentBytes: 16MiB }', 0.9, 16 * MiB],
+  ['journal: { bytesMax: 64MiB, segmentBytes: 16MiB, reserveBytes: 20MiB }', 0.9, 20 * MiB],
 ])('%s: share and reserve have fitting defaults', async (yaml, topicShareMax, reserveBytes) => {
   expect((await load({ yaml })).config.journal).toMatchObject({ topicShareMax, reserveBytes })
 })
 
 test.each([
-  ['journal: { diskFreeMin: 60% }', 'outrigger.yaml:1: journal.diskFreeMin: expected a share from 0% to 50%, or a size, given "60%"'], // prettier-ignore
+  ['journal: { diskFreeMin: 60% }', 'outrigger.yaml:1: journal.diskFreeMin: expected a share from 0% to 50%, or a size; a number of bytes is 0, or 1MiB at least, given "60%"'], // prettier-ignore
+  ['journal: { diskFreeMin: 5 }', 'outrigger.yaml:1: journal.diskFreeMin: expected a share from 0% to 50%, or a size; a number of bytes is 0, or 1MiB at least, given 5 (did you mean 5%?)'], // prettier-ignore
+  ['journal: { diskFreeMin: "100000" }', 'outrigger.yaml:1: journal.diskFreeMin: expected a share from 0% to 50%, or a size; a number of bytes is 0, or 1MiB at least, given "100000" (a number without a unit is bytes)'], // prettier-ignore
+  ['journal: { topicShares: { a: 0% } }', 'outrigger.yaml:1: journal.topicShares: expected topics with their shares, such as { orders: 20% }; in a variable "orders=20%,billing=5%", given a mapping (a share is 1% at least)'], // prettier-ignore
+  ['journal: { bytesMax: 1GiB }\nledger: { backlogBytesMax: 900MiB }', 'outrigger.yaml:2: ledger.backlogBytesMax: expected at most 80% of journal.bytesMax: 858993459, given "900MiB" (or make journal.bytesMax larger)'], // prettier-ignore
+  ['journal: { whenFull: drop-oldest }\nledger: { whenFull: refuse }', 'outrigger.yaml:2: ledger.whenFull: expected gap, because journal.whenFull is drop-oldest, which deletes what the ledger has not got, given "refuse" (or let journal.whenFull be reject or block)'], // prettier-ignore
   ['journal: { topicShares: { "a b": 5% } }', 'outrigger.yaml:1: journal.topicShares: expected topics with their shares, such as { orders: 20% }; in a variable "orders=20%,billing=5%", given a mapping (“a b” is not a topic name)'], // prettier-ignore
   ['journal: { topicShares: { a: 5 } }', 'outrigger.yaml:1: journal.topicShares: expected topics with their shares, such as { orders: 20% }; in a variable "orders=20%,billing=5%", given a mapping (a share needs a percent sign: 5%)'], // prettier-ignore
   ['journal: { topicShares: [a] }', 'outrigger.yaml:1: journal.topicShares: expected topics with their shares, such as { orders: 20% }; in a variable "orders=20%,billing=5%", given a list'], // prettier-ignore
@@ -79,4 +85,13 @@ test.each([
   ['publish: { lowPriorityTopics: ["a*b"] }', 'outrigger.yaml:1: publish.lowPriorityTopics[0]: expected a topic name, or its beginning and a star, such as "debug.*", given "a*b"'], // prettier-ignore
 ])('%s is refused', async (yaml, fault) => {
   expect(await faultsOf({ yaml })).toEqual([fault])
+})
+
+test.each(['0', '1MiB', '1048576', '900KiB', '0.5%'])('journal.diskFreeMin can be %s', async (given) => {
+  expect((await load({ yaml: `journal: { diskFreeMin: ${given} }` })).config.journal.diskFreeMin).toBeDefined()
+})
+
+test('without a ledger, its whenFull does not matter', async () => {
+  const yaml = 'journal: { whenFull: drop-oldest }\nledger: { metadata: none, log: none, whenFull: refuse }'
+  await expect(load({ yaml })).resolves.toBeDefined()
 })

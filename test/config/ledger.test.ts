@@ -46,7 +46,7 @@ test.each([
   ['journal: { bytesMax: 3GiB }', 1536 * MiB],
   ['journal: { bytesMax: 4GiB }', 2048 * MiB],
   ['journal: { bytesMax: 100GiB }', 2048 * MiB],
-  ['journal: { bytesMax: 1GiB }\nledger: { backlogBytesMax: 1GiB }', 1024 * MiB],
+  ['journal: { bytesMax: 1GiB }\nledger: { backlogBytesMax: 800MiB }', 800 * MiB],
   ['journal: { bytesMax: 1GiB }\nledger: { backlogBytesMax: 64KiB }', MiB / 16],
 ])('with %j the backlog of the ledger may take %d bytes', async (yaml, bytes) => {
   expect((await load({ yaml })).config.ledger.backlogBytesMax).toBe(bytes)

@@ -42,6 +42,15 @@ test.each<[Given, ...RegExp[]]>([
   ],
   [{ yaml: 'ledger: { retention: 59m }' }, /^ledger.retention is 59m: .* is deleted as soon as it is there/],
   [{ yaml: 'ledger: { retention: 1h }' }],
+  [
+    { yaml: 'journal: { topicShareMax: 80%, whenFull: block }' },
+    /^journal.topicShareMax \(80%\) is not more than journal.refuseLowAt \(85%\): .*whenFull \(block\)/,
+  ],
+  [
+    { yaml: 'journal: { topicShareMax: 85% }' },
+    /^journal.topicShareMax \(85%\) is not more than .* low priority are\.$/,
+  ],
+  [{ yaml: 'journal: { topicShareMax: 86%, topicShares: { clicks: 5% } }' }],
   [{ yaml: mysql('mysql://u@db:3306/d', 'password: p') }, /^mysql has a password and no tls: nothing is encrypted/],
   [{ yaml: mysql('mysql://u@db:3306/d', 'passwordFile: f'), files: { f: 'p' } }, /^mysql has a password and no tls/],
   [{ yaml: mysql('mysql://u@db:3306/d', 'password: p, tls: true') }],

@@ -209,7 +209,7 @@ describe('while the disk refuses', () => {
   const brokenOrFull = (calls: string): Trouble['faults'] => [...broken(calls), { calls, fault: 'ENOSPC' }]
 
   const troubles: readonly (readonly [string, Trouble])[] = [
-    ['every write', { faults: brokenOrFull('pwrite64'), refusal: /EIO|ENOSPC/ }],
+    ['every write', { faults: brokenOrFull('pwrite64'), refusal: /EIO|ENOSPC|disk is or was full/ }],
     [
       'writes to the newest segment',
       { faults: broken('pwrite64'), paths: async (program) => [await newestOf(program)], refusal: null },
@@ -229,10 +229,10 @@ describe('while the disk refuses', () => {
     ['to sync a file', { faults: broken('fdatasync'), refusal: null }],
     [
       'to sync the journal’s directory',
-      { faults: brokenOrFull('fsync'), paths: inData('journal'), refusal: /EIO|ENOSPC/ },
+      { faults: brokenOrFull('fsync'), paths: inData('journal'), refusal: /EIO|ENOSPC|disk is or was full/ },
     ],
-    ['to open or make a file', { faults: brokenOrFull('openat'), refusal: /EIO|ENOSPC/ }],
-    ['to rename a file', { faults: brokenOrFull('rename'), refusal: /EIO|ENOSPC/ }],
+    ['to open or make a file', { faults: brokenOrFull('openat'), refusal: /EIO|ENOSPC|disk is or was full/ }],
+    ['to rename a file', { faults: brokenOrFull('rename'), refusal: /EIO|ENOSPC|disk is or was full/ }],
     ['to read', { faults: [{ calls: 'pread64', fault: 'EIO' }], refusal: null }],
   ]
 

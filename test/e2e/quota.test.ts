@@ -83,7 +83,6 @@ test('messages of low priority are refused first, and it does not flap', async (
 test('with block, publishers wait for room, those who go away are let go, and in the end it is 503', async () => {
   await using program = await start({
     OUTRIGGER_JOURNAL_BYTES_MAX: '1MiB',
-    OUTRIGGER_JOURNAL_TOPIC_SHARE_MAX: '100%',
     OUTRIGGER_JOURNAL_WHEN_FULL: 'block',
     OUTRIGGER_JOURNAL_BLOCK_DEADLINE: '4s',
     OUTRIGGER_PUBLISH_PENDING_BYTES_MAX: '256KiB',
@@ -141,6 +140,31 @@ test.each(['none', 'embedded'])(
     expect(fate).toMatchObject({ state: 'lost', reason: 'dropped' })
   },
 )
+
+test('with drop-oldest and a disk smaller than the journal may be, new messages are taken as well', async () => {
+  await using elsewhere = await folder()
+  const brokerFile = join(elsewhere.path, 'broker.sqlite')
+  const settings = {
+    ...small,
+    OUTRIGGER_JOURNAL_WHEN_FULL: 'drop-oldest',
+    OUTRIGGER_JOURNAL_BLOCK_DEADLINE: '20s',
+    OUTRIGGER_JOURNAL_DISK_FREE_MIN: '4MiB',
+    OUTRIGGER_JOURNAL_RESERVE_BYTES: '256KiB',
+  }
+  await using program = await Program.prepare({ settings, name: 'outrigger-quota', fileSystemBytes: 12 * MiB })
+  await symlink(brokerFile, program.brokerFile)
+  await program.start()
+  await using load = new Load(program)
+  using outage = EmbeddedOutage.begin(brokerFile)
+  await load.publish(3000)
+  expect(load.accepted.size).toBe(3000)
+  outage.end()
+  await program.drained()
+  const missing = load.missingIn(brokerFile)
+  expect(missing.length).toBe(await program.metric('outrigger_messages_lost_total{reason="dropped"}'))
+  expect(missing.length).toBeGreaterThan(200)
+  expect(await program.log()).toContain('the disk will be full first')
+})
 
 test('a topic that has used up its share is refused, and no other is; also after a restart', async () => {
   await using program = await start({

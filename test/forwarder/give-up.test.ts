@@ -81,6 +81,26 @@ describe('giving up the oldest messages', () => {
     })
   })
 
+  test('does not wait until a lane whose memory was taken away would have tried again', async () => {
+    const broker = new FakeBroker()
+    const lift = broker.fail(blocked)
+    const options = {
+      memoryBytesMax: 20_000,
+      laneBytesMax: 5000,
+      retryDelay: 60_000,
+      retryDelayMax: 60_000,
+      keepAll: true,
+    }
+    await withRig(broker, options, async (rig) => {
+      for (let i = 0; i < 40; i++) await rig.publish(...range(0, 10).map((t) => message(`t${t}`, Buffer.alloc(1000))))
+      await until(() => rig.forwarder.status().lanes.some(({ queuedMessages }) => queuedMessages === 0))
+      await until(() => rig.retries.length === 10 && rig.forwarder.progress().head === 401)
+      await rig.forwarder.giveUpBelow(401)
+      expect(lostBy(await rig.allReceipts()).toSorted((a, b) => a - b)).toEqual(range(1, 401))
+      lift()
+    })
+  }, 20_000)
+
   test('leaves a batch that is being sent alone: it is delivered when the broker takes it', async () => {
     const broker = new FakeBroker()
     broker.next(1, 'hang')
@@ -191,5 +211,20 @@ describe('giving up the oldest messages', () => {
         await second.close()
       })
     }
+  })
+})
+
+test('a lane that was detached while it fails gives up as a whole, too', async () => {
+  const broker = new FakeBroker()
+  broker.fail(blocked, 'stuck')
+  await withRig(broker, { laneBytesMax: 3000, keepAll: true }, async (rig) => {
+    for (let i = 0; i < 10; i++)
+      await rig.publish(...Array.from({ length: 100 }, () => message('stuck', Buffer.alloc(100))))
+    await until(() => rig.forwarder.progress().head > 1000)
+    await rig.forwarder.giveUpBelow(1001)
+    const receipts = await rig.allReceipts()
+    expect(lostBy(receipts)).toEqual(range(1, 1001))
+    // Each of them waits for the disk.
+    expect(receipts.filter(({ kind }) => kind === 'lost').length).toBeLessThan(100)
   })
 })

@@ -26,6 +26,25 @@ test('progress says of each topic below which message everything is finished, an
   })
 })
 
+test('when the oldest was accepted is known also while it is not in memory', async () => {
+  const broker = new FakeBroker()
+  const lift = broker.fail(blocked, 'stuck')
+  const options = { memoryBytesMax: 20_000, laneBytesMax: 5000, retryDelay: 300, retryDelayMax: 300, keepAll: true }
+  await withRig(broker, options, async (rig) => {
+    await rig.publish(...Array.from({ length: 30 }, () => message('stuck', Buffer.alloc(1000))))
+    await until(() => rig.forwarder.status().lanes.some(({ queuedMessages }) => queuedMessages === 0))
+    const oldest = rig.forwarder.progress().oldestAcceptedAt
+    expect(oldest).toEqual(expect.any(Number))
+    for (let i = 0; i < 40; i++) {
+      expect(rig.forwarder.progress().oldestAcceptedAt).toBe(oldest)
+      await rig.life.clock.sleep(20)
+    }
+    lift()
+    await rig.finished()
+    await until(() => rig.forwarder.progress().oldestAcceptedAt === null)
+  })
+})
+
 test('a part of the journal is measured by topic, in the bytes that it takes there, and no further than was asked for', async () => {
   await withDirectory(async (directory) => {
     const rig = await Rig.open(directory, new FakeBroker())

@@ -74,6 +74,17 @@ describe('a waiting room', () => {
     expect(sink.messages.map(({ key }) => key)).toEqual(['a', 'c'])
   })
 
+  test('lets go of very many who are gone, at once and without a stall', async () => {
+    const { room } = opened(10_000)
+    let isGone = false
+    const all = Array.from({ length: 100_000 }, () => room.wait([], () => isGone).catch(() => 'gone'))
+    isGone = true
+    const before = performance.eventLoopUtilization()
+    expect(new Set(await Promise.all(all))).toEqual(new Set(['gone']))
+    expect(performance.eventLoopUtilization(before).active).toBeLessThan(1500)
+    expect(room.isEmpty).toBe(true)
+  })
+
   test('tells those who wait of another failure at once, and goes on with the next', async () => {
     const { sink, room } = opened(10_000)
     const first = room.wait([message('a')], here)
@@ -196,4 +207,20 @@ describe('the priority of a request', () => {
     expect(results[1]?.error).toMatchObject({ code: 'journal_nearly_full', line: 2 })
     expect(harness.sink.messages).toHaveLength(1)
   })
+})
+
+test('the time in which a request with a Content-Length waits for room is not the client’s', async () => {
+  await using harness = await IntakeHarness.start({
+    requestTimeout: 100,
+    pendingBytesMax: 64 * 1024 * 1024,
+    messagesPerRequestMax: 100_000,
+  })
+  harness.sink.roomWaitMs = 10_000
+  harness.sink.failure = full
+  const body = `${JSON.stringify({ value: 'x'.repeat(2000) })}\n`.repeat(4000)
+  setTimeout(() => {
+    harness.sink.failure = null
+  }, 600)
+  const answer = await harness.send(post('/topics/orders', body, ndjson))
+  expect([answer.status, harness.sink.messages.length]).toEqual([202, 4000])
 })

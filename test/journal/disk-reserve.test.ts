@@ -77,20 +77,69 @@ describe('the reserve', () => {
     expect([smaller.state, await reservedBytes(disk)]).toEqual(['whole', 2 * MiB])
   })
 
-  test('is spent when there is no room to make it, and made when there is room beyond it', async () => {
+  test('is missing when there was never room to make it, and made when there is room beyond it', async () => {
     const { disk } = memory(10 * MiB)
     await take(disk, 6 * MiB)
     const reserve = await DiskReserve.open(disk, path, 4 * MiB)
     await tend(reserve, disk)
-    expect(reserve.state).toBe('spent')
+    expect([reserve.state, reserve.isSpent]).toEqual(['missing', false])
     await disk.unlink('/data/stranger')
     await take(disk, 5 * MiB)
     // Just enough, and less than is kept free.
     await tend(reserve, disk, 0, 1)
-    expect(reserve.state).toBe('spent')
+    expect(reserve.state).toBe('missing')
     await tend(reserve, disk)
     expect(reserve.state).toBe('whole')
     expect(await freeBytes(disk)).toBe(MiB)
+  })
+
+  test('that was never whole is spent while somebody meets a full disk, and keeps nobody away when there is room again', async () => {
+    const { disk } = memory(10 * MiB)
+    await take(disk, 6 * MiB)
+    const reserve = await DiskReserve.open(disk, path, 4 * MiB)
+    await tend(reserve, disk)
+    await spendReserve(disk, reserve.handle)
+    expect(reserve.isSpent).toBe(true)
+    await tend(reserve, disk, 1000)
+    expect(reserve.isSpent).toBe(true)
+    // Less is free than shall be.
+    await tend(reserve, disk, 2000, 5 * MiB)
+    expect(reserve.isSpent).toBe(true)
+    await tend(reserve, disk, 3000)
+    expect(reserve.state).toBe('missing')
+  })
+
+  test('that was being made when there was no more room, or when it crashed, is missing then and after a restart', async () => {
+    const { disk } = memory(10 * MiB)
+    const watched = new WatchedDisk(disk)
+    watched.fail({ operation: 'write', path: /reserve/, after: 3, times: 100, code: 'EDQUOT' })
+    const reserve = await DiskReserve.open(watched, path, 4 * MiB)
+    await tend(reserve, watched)
+    expect([reserve.state, await reservedBytes(disk)]).toEqual(['missing', 0.75 * MiB])
+    const again = await DiskReserve.open(watched, path, 4 * MiB)
+    await tend(again, watched)
+    expect(again.state).toBe('missing')
+    watched.mend()
+    await tend(again, watched, 10_000)
+    expect(again.state).toBe('whole')
+    // Now somebody may have had what is gone.
+    await disk.unlink(`${path}/03`)
+    await take(disk, await freeBytes(disk))
+    const third = await DiskReserve.open(disk, path, 4 * MiB)
+    await tend(third, disk)
+    expect([third.state, await disk.list(path)]).toEqual(['spent', pieces(16).map((piece) => piece.slice(-2)).filter((name) => name !== '03')]) // prettier-ignore
+  })
+
+  test('that was whole is not missing but spent, also after a crash, when there is no room for what it lacks', async () => {
+    const { disk } = memory(10 * MiB)
+    const reserve = await DiskReserve.open(disk, path, 4 * MiB)
+    await tend(reserve, disk)
+    await spendReserve(disk, reserve.handle)
+    await take(disk, await freeBytes(disk))
+    for (const each of [reserve, await DiskReserve.open(disk, path, 4 * MiB)]) {
+      for (let i = 0; i < 3; i++) await tend(each, disk, i * 1000)
+      expect(each.state).toBe('spent')
+    }
   })
 
   test('gives up a piece at a time, and is whole again when there is more room than what it lacks takes', async () => {
@@ -142,11 +191,11 @@ describe('the reserve', () => {
     watched.fail({ operation: 'write', path: /reserve/, after: 16, times: 100, code: 'EDQUOT' })
     const reserve = await DiskReserve.open(watched, path, 4 * MiB)
     await tend(reserve, watched, 0)
-    expect(reserve.isSpent).toBe(true)
+    expect(reserve.state).toBe('missing')
     expect(await reservedBytes(disk)).toBe(4 * MiB)
     watched.mend()
     await tend(reserve, watched, 1000)
-    expect(reserve.isSpent).toBe(true)
+    expect(reserve.state).toBe('missing')
     await tend(reserve, watched, 6000)
     expect(reserve.state).toBe('whole')
   })

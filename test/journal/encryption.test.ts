@@ -1,4 +1,4 @@
-import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { backUp } from '../../src/cli/backup.ts'
@@ -271,6 +271,18 @@ describe('turning encryption on', () => {
     keys.acceptsUnencrypted = true
     await (await open(directory, keys)).close()
     expect((await readdir(directory)).filter((name) => name.endsWith('.spare'))).toEqual([])
+  })
+
+  test('deletes them also when no segment is left, so that none becomes the first one with its old bytes behind', async () => {
+    const directory = await temporaryDirectory()
+    const plain = await open(directory, null)
+    await appendEach(plain, records)
+    await plain.release(61)
+    await plain.close()
+    for (const name of await segmentsIn(directory)) await rm(join(directory, name))
+    expect(await filesWith(marker, directory)).not.toEqual([])
+    await (await open(directory, new HeldKeys(first))).close()
+    expect(await filesWith(marker, directory)).toEqual([])
   })
 
   test('keeps spare files that were encrypted', async () => {

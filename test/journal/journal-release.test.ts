@@ -57,7 +57,7 @@ describe('a release', () => {
     await journal.release(90)
     const names = disk.log.map(({ name }) => name)
     // It asks whether a file is damaged, and kept.
-    expect(new Set(names)).toEqual(new Set(['sizeOf', 'rename', 'unlink', 'syncDirectory']))
+    expect(new Set(names)).toEqual(new Set(['list', 'rename', 'unlink', 'syncDirectory']))
     expect(names.indexOf('syncDirectory')).toBe(names.length - 1)
     disk.forget()
     await journal.release(90)
@@ -169,6 +169,23 @@ describe('drained segments', () => {
     const named = disk.log.findIndex(({ name, to }) => name === 'rename' && to === spare)
     expect(named).toBeGreaterThan(-1)
     expect(disk.log.slice(named, reused).some(({ name }) => name === 'syncDirectory')).toBe(true)
+    await journal.close()
+  })
+
+  test('that can not be opened cost one append, and are gone then; nothing of them is left behind', async () => {
+    const directory = await temporaryDirectory()
+    const disk = new WatchedDisk(nodeDisk)
+    const { journal, clock } = await openText(directory, disk)
+    await appendEach(journal, records)
+    await journal.release(journal.nextSeq)
+    expect(await sparesIn(directory)).toHaveLength(2)
+    disk.fail({ operation: 'open write', path: /spare$/ })
+    const appended = (await Promise.allSettled(texts(20, 4000).map((text) => journal.append([text])))).map(({ status }) => status) // prettier-ignore
+    expect(appended).toContain('rejected')
+    expect(await sparesIn(directory)).toHaveLength(1)
+    clock.monotonicMs += 1e6
+    await appendEach(journal, texts(20, 4000))
+    expect(await sparesIn(directory)).toEqual([])
     await journal.close()
   })
 

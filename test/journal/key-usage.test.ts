@@ -1,11 +1,11 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { copyFile, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { CursorFile } from '../../src/journal/cursor-file.ts'
 import { segmentName } from '../../src/journal/format.ts'
 import type { Journal } from '../../src/journal/journal.ts'
 import type { KeyRing } from '../../src/journal/key-ring.ts'
-import { requireKeys } from '../../src/journal/key-usage.ts'
+import { keyUsage, requireKeys } from '../../src/journal/key-usage.ts'
 import { nodeDisk } from '../../src/journal/node-disk.ts'
 import { HeldKeys, keyOf } from './held-keys.ts'
 import { openText, temporaryDirectory } from './text-journal.ts'
@@ -63,4 +63,16 @@ describe('the check of a data directory before the start', () => {
       await expect(checked).rejects.toThrow(other === null ? odd : second.name)
     }
   })
+})
+
+test('a file in quarantine counts as one that needs its key, under its old name and under one of its own', async () => {
+  const root = await temporaryDirectory()
+  const kept = join(root, 'receipts', 'quarantine')
+  const journal = await openJournal(kept, new HeldKeys(first))
+  await journal.append(['x'])
+  await journal.close()
+  await copyFile(join(kept, segmentName(1)), join(kept, '0000000000000001-0123456789abcdef0123456789abcdef.segment'))
+  const { uses } = await keyUsage(nodeDisk, root)
+  expect([...uses].map(([name, { files }]) => [name, files])).toEqual([[first.name, 2]])
+  await expect(requireKeys(nodeDisk, root, new HeldKeys(second))).resolves.toBeUndefined()
 })

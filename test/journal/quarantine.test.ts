@@ -1,17 +1,19 @@
 import * as fc from 'fast-check'
 import { cp, mkdir, readFile, readdir, rename, rm, truncate, unlink, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
 import type { Disk } from '../../src/journal/disk.ts'
-import { parseBlockHeader, sealBlock, seedOf } from '../../src/journal/format.ts'
+import { parseBlockHeader, sealBlock, seedOf, segmentName } from '../../src/journal/format.ts'
 import type { Journal } from '../../src/journal/journal.ts'
 import { JournalUnsupportedError } from '../../src/journal/journal-errors.ts'
 import { JournalReader } from '../../src/journal/journal-reader.ts'
 import { nodeDisk } from '../../src/journal/node-disk.ts'
+import { PatientReader } from '../../src/journal/patient-reader.ts'
 import type { QuarantineReport } from '../../src/journal/quarantine.ts'
-import { Quarantine, quarantineContents } from '../../src/journal/quarantine.ts'
+import { Quarantine } from '../../src/journal/quarantine.ts'
+import { QuarantineCount } from '../../src/journal/quarantine-contents.ts'
 import { openSettingAside } from '../../src/journal/set-aside.ts'
 import { appendEach, openText, readText, segmentsIn, snapshot, temporaryDirectory, texts } from './text-journal.ts'
 import { WatchedDisk } from './watched-disk.ts'
@@ -170,7 +172,7 @@ describe('damage', () => {
       fromSeq: first + 3,
       toSeq: first + 5,
     })
-    expect(await quarantineContents(nodeDisk, journal.directory)).toEqual({
+    expect(await new QuarantineCount(nodeDisk, journal.directory).contents()).toEqual({
       reports: 1,
       damages: 3,
       bytes: (await readFile(join(journal.directory, 'quarantine', `${report.segment}.json`))).length,
@@ -447,10 +449,88 @@ describe('what is no damage', () => {
       await appendEach(journal, records.slice(60))
       const gaps: number[] = []
       for (let block = await reader.next(); block; block = await reader.next())
-        if (block.lost) gaps.push(block.firstSeq)
+        if (block.lost && block.lost.reason !== 'gone') gaps.push(block.firstSeq)
       expect(reader.nextSeq).toBe(91)
       expect(gaps).toEqual([])
       expect(await readdir(journal.directory)).not.toContain('quarantine')
+      await reader.close()
+      await journal.close()
+    }
+  })
+
+  test('an I/O error while a damage is looked at does not make a reader pass over it', async () => {
+    const { journal, paths, bases } = await written()
+    await change(paths[1] as string, (bytes) => flip(bytes, bases[1] as number, (bases[1] as number) + 2))
+    const whole = await readAll(journal, { quarantine: quarantineOf(journal.directory).quarantine })
+    expect(whole.gaps.length).toBeGreaterThan(0)
+    for (const operation of ['open read', 'list', 'read', 'sizeOf'] as const)
+      for (let after = 0; after < 12; after++) {
+        await rm(join(journal.directory, 'quarantine'), { recursive: true, force: true })
+        const disk = new WatchedDisk(nodeDisk)
+        disk.fail({ operation, after, code: 'EIO' })
+        const { quarantine } = quarantineOf(journal.directory, disk)
+        const patient = { ...systemClock, sleep: async () => {} }
+        const never = new AbortController().signal
+        const plain = new JournalReader(disk, journal.directory, journal.end, 1, null, quarantine)
+        const reader = new PatientReader(plain, patient, never, () => {})
+        const gaps: unknown[] = []
+        let expected = 1
+        for (let block = await reader.next(); block; block = await reader.next()) {
+          expect(block.firstSeq).toBeLessThanOrEqual(expected)
+          expected = block.firstSeq + block.count
+          if (block.lost) gaps.push([block.firstSeq, expected, block.lost.reason])
+        }
+        expect(gaps).toEqual(whole.gaps)
+        await reader.close()
+      }
+    await journal.close()
+  })
+
+  test('a header that the disk can not give keeps nobody from what is before it', async () => {
+    const { journal, paths, bases } = await written()
+    const disk: Disk = {
+      ...nodeDisk,
+      open: async (path, mode) => {
+        if (path === paths[2]) throw Object.assign(new Error('EIO: i/o error, open'), { code: 'EIO' })
+        return nodeDisk.open(path, mode)
+      },
+    }
+    const reader = new JournalReader(disk, journal.directory, journal.end, 1)
+    let seq = 0
+    await expect(async () => {
+      for (let block = await reader.next(); block; block = await reader.next()) seq = block.firstSeq + block.count
+    }).rejects.toMatchObject({ code: 'EIO' })
+    expect(seq).toBe(bases[2])
+    await reader.close()
+    await journal.close()
+  })
+
+  test('a segment without records, which is replaced while a reader waits at it, is read as it is then', async () => {
+    for (const isRestarted of [false, true]) {
+      const disk = new WatchedDisk(nodeDisk)
+      const directory = await temporaryDirectory()
+      const opened = await openText(directory, disk)
+      let { journal } = opened
+      await appendEach(journal, ['a', 'b', 'c'])
+      // The next segment is begun, and takes no block.
+      disk.fail({ operation: 'write', path: /0000004\.segment$/, code: 'EIO', times: 1000 })
+      disk.fail({ operation: 'write', path: /0000001\.segment$/, code: 'EIO' })
+      await expect(journal.append(['refused'])).rejects.toMatchObject({ code: 'journal_failed' })
+      opened.clock.monotonicMs += 600
+      journal.tryAgain()
+      await vi.waitFor(() => expect(journal.failure).toBeNull())
+      await journal.release(4)
+      expect(await segmentsIn(directory)).toHaveLength(1)
+      if (isRestarted) {
+        await journal.close()
+        journal = (await openText(directory)).journal
+      }
+      const reader = new JournalReader(nodeDisk, directory, journal.end, 1)
+      expect((await reader.next())?.lost).toEqual({ reason: 'gone' })
+      expect(await reader.next()).toBeNull()
+      disk.mend()
+      await appendEach(journal, ['d', 'e'])
+      for (const seq of [4, 5]) expect(await reader.next()).toMatchObject({ firstSeq: seq, lost: null })
       await reader.close()
       await journal.close()
     }
@@ -486,7 +566,7 @@ describe('the quarantine', () => {
     // Durably: its new name, before the old one is gone for good.
     const synced = disk.log.filter(({ name }) => name === 'syncDirectory').map(({ path }) => path)
     expect(synced).toEqual([join(journal.directory, 'quarantine'), journal.directory])
-    const contents = await quarantineContents(nodeDisk, journal.directory)
+    const contents = await new QuarantineCount(nodeDisk, journal.directory).contents()
     expect(contents).toMatchObject({ reports: 1, damages: 1 })
     expect(contents.bytes).toBeGreaterThan(rotten.length)
     await again.close()
@@ -552,6 +632,149 @@ describe('the quarantine', () => {
       await unlink(join(journal.directory, 'quarantine', `${String(bases[1]).padStart(16, '0')}.segment.json`))
     }
   })
+
+  test('does not take a later file that bears the name of a reported one, nor writes over what it has', async () => {
+    const { journal, paths, bases } = await written()
+    const [path, base] = [paths[1] as string, bases[1] as number]
+    const name = basename(path)
+    const folder = join(journal.directory, 'quarantine')
+    const whole = await readFile(path)
+    await change(path, (bytes) => flip(bytes, base, base + 2))
+    const { quarantine, damaged } = quarantineOf(journal.directory)
+    await readAll(journal, { quarantine })
+    expect(await quarantine.take(path)).toBe(true)
+    const kept = await readFile(join(folder, name))
+    // Another that is whole.
+    whole.fill(9, 16, 32)
+    sealHeader(whole)
+    await writeFile(path, whole)
+    expect(await quarantine.take(path)).toBe(false)
+    // Another that is damaged, in fewer places than the report tells of.
+    const later = quarantineOf(journal.directory)
+    const damage = { reason: 'corrupt', found: 'x', bytes: { fromOffset: 1, toOffset: 2 }, fromSeq: base, toSeq: base } as const // prettier-ignore
+    await later.quarantine.report(name, base, base + 1, async () => [damage])
+    expect(later.damaged).toMatchObject([{ uuid: '09'.repeat(16), damageCount: 1, lostRecords: 0 }])
+    const own = later.damaged[0]?.segment as string
+    expect(own).toBe(`${name.slice(0, 16)}-${'09'.repeat(16)}.segment`)
+    expect(await later.quarantine.take(path)).toBe(true)
+    expect(await readFile(join(folder, name))).toEqual(kept)
+    expect(await readFile(join(folder, own))).toEqual(whole)
+    // A copy of the first one, put back.
+    await writeFile(path, kept)
+    expect(await later.quarantine.take(path)).toBe(true)
+    expect(await readFile(join(folder, name))).toEqual(kept)
+    expect(damaged).toHaveLength(1)
+    expect((await readdir(folder)).filter((each) => each.endsWith('.segment'))).toHaveLength(3)
+  })
+
+  test('takes a reported file also when its header was damaged since', async () => {
+    const { journal, paths, bases } = await written()
+    await change(paths[1] as string, (bytes) => flip(bytes, bases[1] as number, (bases[1] as number) + 2))
+    const { quarantine } = quarantineOf(journal.directory)
+    await readAll(journal, { quarantine })
+    await change(paths[1] as string, (bytes) => void bytes.fill(0, 0, 4096))
+    expect(await quarantine.take(paths[1] as string)).toBe(true)
+  })
+
+  test('has no report of a segment in which nothing is found', async () => {
+    const { journal } = await written()
+    const { quarantine, damaged, unreported } = quarantineOf(journal.directory)
+    await quarantine.report(segmentName(1), 1, 2, async () => [])
+    expect({ damaged, unreported }).toEqual({ damaged: [], unreported: [] })
+    expect(await readdir(journal.directory)).not.toContain('quarantine')
+    expect(await quarantine.take(join(journal.directory, segmentName(1)))).toBe(false)
+  })
+
+  test('says that a segment which can not be read to its end is not reported, and tries again', async () => {
+    const { journal, bases } = await written()
+    let now = 0
+    const { quarantine, damaged, unreported } = quarantineOf(journal.directory, nodeDisk, { ...systemClock, now: () => now }) // prettier-ignore
+    const damage = { reason: 'corrupt', found: 'x', bytes: null, fromSeq: 1, toSeq: 2 } as const
+    const error = Object.assign(new Error('EIO'), { code: 'EIO' })
+    let surveys = 0
+    const report = (failure: Error | null): Promise<void> =>
+      quarantine.report(segmentName(1), 1, bases[1] as number, async () => {
+        surveys++
+        if (failure !== null) throw failure
+        return [damage]
+      })
+    await report(error)
+    await report(error)
+    expect({ unreported, surveys }).toEqual({ unreported: [error], surveys: 1 })
+    now = 10_000
+    const gone = Object.assign(new Error('ENOENT'), { code: 'ENOENT' })
+    await expect(report(gone)).rejects.toBe(gone)
+    await report(null)
+    expect(damaged).toHaveLength(1)
+  })
+
+  test('keeps 1000 reports: beyond, the oldest go with their files, whatever their names', async () => {
+    const directory = await temporaryDirectory()
+    const folder = join(directory, 'quarantine')
+    await mkdir(folder)
+    const at = (second: number): string => new Date(second * 1000).toISOString()
+    for (let i = 1; i <= 1000; i++) {
+      // The highest are the oldest.
+      const report = { segment: segmentName(i), uuid: null, at: at(2000 - i), damageCount: 1, lostRecords: 0, damages: [] } // prettier-ignore
+      await writeFile(join(folder, `${segmentName(i)}.json`), JSON.stringify(report))
+      if (i === 1000 || i === 1) await writeFile(join(folder, segmentName(i)), 'bytes')
+    }
+    const { quarantine, damaged } = quarantineOf(directory, nodeDisk, { ...systemClock, now: () => 0 })
+    const damage = { reason: 'missing', found: 'no segment', bytes: null, fromSeq: 2000, toSeq: 2001 } as const
+    await quarantine.report(segmentName(2000), 2000, 2001, async () => [damage])
+    expect(damaged).toHaveLength(1)
+    const names = await readdir(folder)
+    const reports = names.filter((name) => name.endsWith('.json')).toSorted()
+    expect(reports).toEqual([...range(1, 900), 2000].map((base) => `${segmentName(base)}.json`))
+    expect(names.filter((name) => name.endsWith('.segment'))).toEqual([segmentName(1)])
+  })
+
+  test.each([
+    '{}',
+    'null',
+    '[]',
+    '7',
+    '"x"',
+    '{',
+    '{"damages":[]}',
+    '{"damages":{}}',
+    '{"damages":[null]}',
+    edited([null]),
+    edited([{ fromSeq: 1, toSeq: 'x' }]),
+    edited([{ fromSeq: 1, toSeq: 1e300 }]),
+    edited('x'),
+  ])(
+    // prettier-ignore
+    'takes %s for a report that somebody has edited: nothing follows from it',
+    async (text) => {
+      const directory = await temporaryDirectory()
+      await mkdir(join(directory, 'quarantine'))
+      await writeFile(join(directory, 'quarantine', `${segmentName(3)}.json`), text)
+      const { quarantine } = quarantineOf(directory)
+      expect(await quarantine.lostBelow()).toBe(0)
+      expect(await new QuarantineCount(nodeDisk, directory).contents()).toMatchObject({ reports: 1, damages: 1 })
+      expect(await quarantine.take(join(directory, segmentName(3)))).toBe(true)
+      await quarantine.report(segmentName(3), 3, 4, async () => [
+        { reason: 'missing', found: 'no segment', bytes: null, fromSeq: 3, toSeq: 4 },
+      ])
+      expect(await quarantine.lostBelow()).toBe(4)
+    },
+  )
+
+  test('is counted again and again without its reports being read again, until they change', async () => {
+    const { journal, paths, bases } = await written()
+    const damageAt = (at: number): Promise<void> =>
+      change(paths[1] as string, (bytes) => flip(bytes, bases[1] as number, (bases[1] as number) + at))
+    await damageAt(2)
+    await readAll(journal, { quarantine: quarantineOf(journal.directory).quarantine })
+    const disk = new WatchedDisk(nodeDisk)
+    const count = new QuarantineCount(disk, journal.directory)
+    for (let i = 0; i < 3; i++) expect(await count.contents()).toMatchObject({ reports: 1, damages: 1 })
+    expect(disk.log.filter(({ name }) => name === 'open read')).toHaveLength(1)
+    await damageAt(5)
+    await readAll(journal, { quarantine: quarantineOf(journal.directory).quarantine })
+    expect(await count.contents()).toMatchObject({ reports: 1, damages: 2 })
+  })
 })
 
 describe('a journal that may lose its newest segment', () => {
@@ -595,6 +818,57 @@ describe('a journal that may lose its newest segment', () => {
     await again.close()
   })
 
+  test.each(['unique', 'repeated'] as const)(
+    'keeps what it set aside when the next segment has the name that it had, and tells of what is damaged in that (%s)',
+    async (seqs) => {
+      const { journal, paths } = await written()
+      const { directory } = journal
+      const newest = paths.at(-1) as string
+      await change(newest, (bytes) => void bytes.writeUInt8(7, 100))
+      const rotten = await readFile(newest)
+      const damaged: QuarantineReport[] = []
+      const observer = { damaged: (report: QuarantineReport) => void damaged.push(report), unreported() {} }
+      const open = async (): Promise<Journal<string>> => (await openText(directory)).journal
+      const again = await openSettingAside(open, nodeDisk, directory, seqs, systemClock, observer)
+      await appendEach(again, texts(40, 4000, 'new'))
+      expect(await segmentsIn(directory)).toContain(basename(newest))
+      const kept = join(directory, 'quarantine', damaged[0]?.segment as string)
+      expect(await readFile(kept)).toEqual(rotten)
+      const { quarantine, damaged: read } = quarantineOf(directory)
+      await change(newest, (bytes) => void (bytes[headerBytes + 8 * blockBytes] = 0))
+      await readAllTexts(again, quarantine)
+      expect(read).toMatchObject([{ segment: basename(newest), damageCount: 1 }])
+      await again.release(again.nextSeq)
+      expect(await readFile(kept)).toEqual(rotten)
+      const files = (await readdir(join(directory, 'quarantine'))).filter((name) => name.endsWith('.segment'))
+      expect(new Set(files)).toEqual(new Set([damaged[0]?.segment, basename(newest)]))
+      await again.close()
+    },
+  )
+
+  test('gives no number twice, however often the newest segment is damaged, and cut off', async () => {
+    const { journal } = await openText(await temporaryDirectory())
+    await appendEach(journal, records.slice(0, 20))
+    await journal.close()
+    const { directory } = journal
+    const open = async (): Promise<Journal<string>> => (await openText(directory)).journal
+    const observer = { damaged() {}, unreported() {} }
+    const given = new Set(range(1, 21))
+    for (const cut of [null, null, 20, 0, 0, null]) {
+      const newest = join(directory, (await segmentsIn(directory)).at(-1) as string)
+      await change(newest, (bytes) => (cut === null ? void bytes.fill(0, 0, 32) : bytes.subarray(0, cut)))
+      const again = await openSettingAside(open, nodeDisk, directory, 'unique', systemClock, observer)
+      for (let i = 0; i < 2; i++) {
+        const seq = await again.append(['x'])
+        expect(given).not.toContain(seq)
+        given.add(seq)
+      }
+      await again.close()
+    }
+    const files = (await readdir(join(directory, 'quarantine'))).filter((name) => name.endsWith('.segment'))
+    expect(files).toHaveLength(6)
+  })
+
   test('whose only segment is damaged begins anew', async () => {
     const { journal } = await openText(await temporaryDirectory())
     await journal.append(['a', 'b'])
@@ -615,4 +889,15 @@ describe('a journal that may lose its newest segment', () => {
 /** Puts the right CRC behind a header that was changed. */
 function sealHeader(bytes: Buffer): void {
   bytes.writeUInt32LE(crc32(bytes.subarray(0, headerBytes - 4)), headerBytes - 4)
+}
+
+/** A report that is as it should be, but perhaps for its damages. */
+function edited(damages: unknown): string {
+  return JSON.stringify({ segment: segmentName(3), uuid: null, at: '', damageCount: 1, lostRecords: 1, damages })
+}
+
+async function readAllTexts(journal: Journal<string>, quarantine: Quarantine): Promise<void> {
+  const reader = new JournalReader(nodeDisk, journal.directory, journal.end, 1, null, quarantine)
+  while ((await reader.next()) !== null);
+  await reader.close()
 }

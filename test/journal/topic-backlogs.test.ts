@@ -99,6 +99,33 @@ describe('backlogs by topic', () => {
     backlogs.settle({ head: 400_001, positions: [] })
     expect([backlogs.size, backlogs.sums]).toEqual([0, 0])
   })
+
+  test('of more topics than can be counted take bounded memory all the same, and large ones are counted to the byte', () => {
+    const backlogs = new TopicBacklogs<Record>(0, () => {})
+    for (let i = 0; i < 300; i++) {
+      const strangers = Array.from({ length: 1000 }, (_, n) => ({ topic: `t${i}-${n}`, bytes: 200 }))
+      // One in a hundred, which is the least that a share can be.
+      keep(backlogs, i * 1001 + 1, [...strangers, { topic: 'flood', bytes: 2000 }])
+    }
+    expect(backlogs.sums).toBeLessThanOrEqual(50_000)
+    expect(backlogs.size).toBeLessThanOrEqual(50_000)
+    backlogs.settle({ head: 1, positions: [] })
+    expect(backlogs.bytesOf('flood')).toBe(300 * 2000)
+    backlogs.settle({ head: 300 * 1001 + 1, positions: [] })
+    expect([backlogs.size, backlogs.sums]).toEqual([0, 0])
+  })
+
+  test('lose no block when buckets are merged', () => {
+    const backlogs = new TopicBacklogs<Record>(0, () => {})
+    let seq = 1
+    for (let i = 0; i < 64; i++) {
+      const records = Array.from({ length: 1000 }, (_, n) => ({ topic: `t${(seq + n) % 4000}`, bytes: 1000 }))
+      keep(backlogs, seq, records)
+      seq += 1000
+    }
+    backlogs.settle({ head: 1, positions: [] })
+    expect([...backlogs.entries].reduce((sum, [, bytes]) => sum + bytes, 0)).toBe(64 * 1_000_000)
+  })
 })
 
 describe('a journal counts', () => {

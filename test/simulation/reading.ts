@@ -30,7 +30,8 @@ export async function readOn(
     if (end <= passage.to) throw new Violation(`a reader at ${passage.to} gets a block that ends before ${end}`)
     if (isFirst ? block.firstSeq > passage.to && !mayJump : block.firstSeq !== passage.to && !mayJump)
       throw new Violation(`a reader at ${passage.to} gets a block that begins with ${block.firstSeq}`)
-    check(block, model)
+    if (block.lost?.reason !== 'gone') check(block, model)
+    else if (!mayJump) throw new Violation(`a reader at ${passage.to} is told that it is gone`)
     passage.from ??= block.firstSeq
     passage.to = end
   }
