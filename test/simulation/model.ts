@@ -99,7 +99,9 @@ export class Model {
     const promised = this.#given.findLast(
       ({ content, state }) => content.kind === 'gap' && content.from === from && content.to === to && state !== 'void',
     )
-    if (promised !== undefined) {
+    // A gap that could not be written may have had the same numbers as what was damaged later.
+    const others = promised !== undefined && this.isDamaged(from) && this.#kept.get(from)?.promised !== promised
+    if (promised !== undefined && !others) {
       for (let index = 0; index < count; index++) this.#settle(from + index, { promised, index })
       return
     }
