@@ -1,10 +1,9 @@
-import { spawnSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
 import { open, readFile } from 'node:fs/promises'
 import { isMainThread, workerData } from 'node:worker_threads'
 import packageJson from '../package.json' with { type: 'json' }
 import { messageOf } from './base/errors.ts'
 import type { Commands, LedgerArguments } from './cli/command-line.ts'
+import { areCoreDumpsSafe, keepOutOfCoreDumps } from './cli/core-dumps.ts'
 import type { JournalTools } from './cli/journal-folder.ts'
 import type { LoadedForRun } from './config-process.ts'
 import { loadConfigArgument } from './config-process.ts'
@@ -53,7 +52,7 @@ async function runSidecar({ config, described, warnings }: LoadedForRun): Promis
   }
   for (const warning of warnings) log.warn({}, warning)
   keepOutOfCoreDumps(config)
-  if (isEncrypted(config) && !refuseCoreDumps())
+  if (!areCoreDumpsSafe(config))
     log.warn(
       {},
       'core dumps are not turned off, and can not be from here: one could hold pieces of what is encrypted on disk; start Outrigger with “ulimit -c 0”',
@@ -119,35 +118,6 @@ function exitNow(exitCode: number, isHeldUp: boolean): never {
   process.exit(exitCode)
 }
 
-function isEncrypted({ encryption: { keys, keysFile } }: Config): boolean {
-  return keys !== undefined || keysFile !== undefined
-}
-
-/**
- * With encryption, no crash may bring to disk what must not be there: neither messages nor keys. With this filter a core dump
- * holds no memory (core(5)), of this process and of those that it starts; but registers, which are wide enough for a piece.
- */
-function keepOutOfCoreDumps(config: Config): void {
-  if (process.platform !== 'linux' || !isEncrypted(config)) return
-  try {
-    writeFileSync('/proc/self/coredump_filter', '0')
-  } catch {
-    // Where there is none, `refuseCoreDumps` tells whether that matters.
-  }
-}
-
-/**
- * Sees to it that there are no core dumps of this process. With a limit of 1 byte the kernel makes none, neither a file nor for
- * a program that collects them (core(5)). Node can't set limits; util-linux can. Returns whether they are turned off.
- */
-function refuseCoreDumps(): boolean {
-  if (process.platform !== 'linux') return false
-  const options = { stdio: 'ignore', timeout: 5000 } as const
-  if (spawnSync('prlimit', ['--pid', String(process.pid), '--core=1:1'], options).status === 0) return true
-  // With 0 there are no files; and programs that collect them are told of the limit.
-  return /^Max core file size +[01] /m.test(readFileSync('/proc/self/limits', 'utf8'))
-}
-
 /** What the command line runs. `run` gets here only in the process that loads its configuration. */
 const commands: Commands = {
   async run({ config: file }) {
@@ -196,11 +166,10 @@ const commands: Commands = {
     const stop = stopSignal()
     const consumer = await openConsumer(loaded.config, systemClock, makeLog('warn', {}, process.stderr.fd))
     try {
-      await tail(consumer, options, process.stdout, stop)
-      return 0
-    } catch (error) {
-      process.stderr.write(`${[messageOf(error), hintOf(error)].filter(Boolean).join('\n')}\n`)
-      return exitFailure
+      return await told(async () => {
+        await tail(consumer, options, process.stdout, stop)
+        return 0
+      })
     } finally {
       await consumer.close()
     }

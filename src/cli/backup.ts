@@ -1,6 +1,6 @@
 import { dirname, join, relative } from 'node:path'
 import type { Clock } from '../base/clock.ts'
-import { codeOf } from '../base/errors.ts'
+import { namesIn } from '../journal/disk-look.ts'
 import { CursorFile } from '../journal/cursor-file.ts'
 import type { CursorPosition } from '../journal/cursor-file.ts'
 import type { Disk } from '../journal/disk.ts'
@@ -198,16 +198,6 @@ async function measured(disk: Disk, target: string, path: string): Promise<Backe
 
 function named(path: string, { files }: CopiedJournal): BackedUpFile[] {
   return files.map(({ name, bytes, crc }) => ({ path: `${path}/${name}`, bytes, crc32: crcText(crc) }))
-}
-
-/** None when the directory does not exist. */
-async function namesIn(disk: Disk, directory: string): Promise<string[]> {
-  try {
-    return await disk.list(directory)
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return []
-    throw error
-  }
 }
 
 /** For people: what there is now. */

@@ -1,10 +1,11 @@
 import { join } from 'node:path'
 import { messageOf } from '../base/errors.ts'
+import { namesIn } from '../journal/disk-look.ts'
 import { readCursor } from '../journal/cursor-file.ts'
 import type { JournalSurvey, SegmentFile } from '../journal/journal-survey.ts'
 import type { JournalDamage } from '../journal/quarantine.ts'
 import type { JournalTools } from './journal-folder.ts'
-import { countText, namesIn, rangeText } from './journal-folder.ts'
+import { countText, rangeText } from './journal-folder.ts'
 
 /** A cursor of a data directory. */
 export interface CursorFacts {

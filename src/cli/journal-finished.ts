@@ -1,11 +1,12 @@
 import { join } from 'node:path'
+import { namesIn } from '../journal/disk-look.ts'
 import { readCursor } from '../journal/cursor-file.ts'
 import { surveyParts } from '../journal/journal-survey.ts'
 import type { Receipt } from '../message/receipt.ts'
 import { decodeReceipt } from '../message/receipt.ts'
 import { forwarderCursor } from './journal-facts.ts'
 import type { JournalTools } from './journal-folder.ts'
-import { namesIn, sourceOf } from './journal-folder.ts'
+import { sourceOf } from './journal-folder.ts'
 
 /** What cursor and receipts of a data directory say of its messages, as the forwarder reads them at its start. */
 export class FinishedMessages {

@@ -1,6 +1,7 @@
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Clock } from '../base/clock.ts'
-import { OutriggerError, codeOf } from '../base/errors.ts'
+import { OutriggerError } from '../base/errors.ts'
+import { namesIn } from '../journal/disk-look.ts'
 import type { Disk } from '../journal/disk.ts'
 import { baseSeqOf } from '../journal/format.ts'
 import type { JournalSource } from '../journal/journal-survey.ts'
@@ -87,16 +88,6 @@ function kindOf(directory: string): RecordKind {
 
 async function hasSegments(disk: Disk, directory: string): Promise<boolean> {
   return (await namesIn(disk, directory)).some((name) => baseSeqOf(name) !== null)
-}
-
-/** None when the directory does not exist. */
-export async function namesIn(disk: Disk, directory: string): Promise<string[]> {
-  try {
-    return await disk.list(directory)
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return []
-    throw error
-  }
 }
 
 /** From the first seq to below `toSeq`, as people count. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { messageOf } from '../base/errors.ts'
+import { namesIn } from '../journal/disk-look.ts'
 import type { JournalSurvey, SegmentFile, SurveyedSegment } from '../journal/journal-survey.ts'
 import { segmentFiles, surveyJournal } from '../journal/journal-survey.ts'
 import { JournalKeyMissingError } from '../journal/journal-errors.ts'
@@ -7,7 +8,7 @@ import type { TextOutput } from './config-check.ts'
 import type { CursorFacts, JournalFault } from './journal-facts.ts'
 import { cursorsIn, faultText, faultsOf } from './journal-facts.ts'
 import type { JournalFolder, JournalTools } from './journal-folder.ts'
-import { countText, journalExits, journalFolders, namesIn, rangeText, sourceOf } from './journal-folder.ts'
+import { countText, journalExits, journalFolders, rangeText, sourceOf } from './journal-folder.ts'
 import { timeText } from './record-lines.ts'
 
 /** One journal, as it is printed; null is not known. */

@@ -1,3 +1,4 @@
+import { namesIn } from '../journal/disk-look.ts'
 import { DirectoryLock } from '../journal/directory-lock.ts'
 import { repairInPlace, repairInto } from '../journal/journal-repair.ts'
 import type { RepairableSurvey } from '../journal/journal-repair.ts'
@@ -6,7 +7,7 @@ import { surveyJournal } from '../journal/journal-survey.ts'
 import type { TextOutput } from './config-check.ts'
 import { faultsOf } from './journal-facts.ts'
 import type { JournalTools } from './journal-folder.ts'
-import { JournalCommandError, countText, dataDirectoryOf, journalExits, journalFolder, namesIn, sourceOf } from './journal-folder.ts' // prettier-ignore
+import { JournalCommandError, countText, dataDirectoryOf, journalExits, journalFolder, sourceOf } from './journal-folder.ts' // prettier-ignore
 
 /**
  * Repairs a journal: into a new folder `to`, and then nothing of the original is touched; or, without one, where it is, and then

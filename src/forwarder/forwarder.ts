@@ -7,23 +7,16 @@ import type { MessageFate } from '../message/message-fate.ts'
 import { isSameTopic, topicOf } from '../message/message-codec.ts'
 import type { Broker } from './broker.ts'
 import { BrokerError } from './broker.ts'
+import { GapLosses } from './gap-losses.ts'
 import type { LaneContext, LaneOptions } from './lane.ts'
 import { LaneMemory } from './lane-queue.ts'
 import { Lane } from './lane.ts'
-import type { ReadableJournal, RecordBlock, RecordReader } from '../base/record-reader.ts'
+import type { ReadableJournal, RecordReader } from '../base/record-reader.ts'
 import type { Cursor, DeadLetterBox, ReceiptJournal } from './ports.ts'
 import { ReaderPool } from './reader-pool.ts'
-import type {
-  Checkpoint,
-  DeadReceipt,
-  DeliveredReceipt,
-  LossReason,
-  LostReceipt,
-  SeqRange,
-} from '../message/receipt.ts'
+import type { Checkpoint, DeadReceipt, DeliveredReceipt, LostReceipt, SeqRange } from '../message/receipt.ts'
 import type { ReceiptLogOptions } from './receipt-log.ts'
 import { ReceiptLog, ReceiptsClosedError } from './receipt-log.ts'
-import { SeqSet } from './seq-ranges.ts'
 
 export interface ForwarderOptions extends LaneOptions, ReceiptLogOptions {
   readonly checkpointInterval: number
@@ -105,9 +98,9 @@ export class Forwarder {
   #finishedSeq = 0
   #giveUpSeq = 0
   #checkpointsAtStart = 0
-  #losing: Promise<void> = Promise.resolve()
   #checking: Promise<void> = Promise.resolve()
   readonly #lost: (receipt: LostReceipt, messages: number) => void
+  readonly #losses: GapLosses
   readonly #receiptsFailed: (error: unknown) => void
   #reader: RecordReader | null = null
   #unchecked = false
@@ -152,6 +145,14 @@ export class Forwarder {
       counts: (error) => error instanceof BrokerError && (error.failure === 'transient' || error.failure === 'fatal'),
       onStateChange: (state) => observer.breakerChanged(state),
     })
+    this.#losses = new GapLosses(this.#receipts, clock, this.#stop.signal, {
+      lowSeq: () => this.#lowSeq(),
+      knownBelow: () => Math.max(this.#headSeq, this.#finishedSeq),
+      forEachQueued: (visit) => {
+        for (const lane of this.#lanes.values()) lane.forEachQueued(visit)
+      },
+      record: (receipt) => this.#context.recordDurably(receipt),
+    })
     this.failed = new Promise((_, reject) => {
       this.#fail = reject
     })
@@ -177,7 +178,7 @@ export class Forwarder {
         await this.#receipts.recordDurably(receipt, this.#stop.signal)
       },
       giveUpSeq: () => this.#giveUpSeq,
-      lose: (gap) => this.#loseGap(gap),
+      lose: (gap) => this.#losses.lose(gap),
       changed: () => this.#changes.wake(),
       sent: (lane, messages, acceptedAt) => observer.delivered(lane.topic, messages, acceptedAt),
       retrying: (lane, error, attempts, delayMs) => observer.retrying(lane.topic, error, attempts, delayMs),
@@ -416,41 +417,6 @@ export class Forwarder {
     if (receipt.kind === 'lost') this.#lost(receipt, messagesIn(receipt.ranges))
   }
 
-  async #loseGap({ firstSeq, count, lost }: RecordBlock): Promise<void> {
-    // A journal that was restored goes on a long way behind: no message ever had those seqs.
-    if (lost === null || lost.reason === 'skipped') return
-    await this.#lose(firstSeq, firstSeq + count, lost.reason === 'gone' ? 'missing' : lost.reason)
-  }
-
-  /** One after the other, for lanes and head may come to the same gap, and it is noted once. */
-  #lose(fromSeq: number, toSeq: number, reason: LossReason): Promise<void> {
-    const losing = this.#losing.then(() => this.#loseUnfinished(fromSeq, toSeq, reason))
-    this.#losing = losing.catch(() => {}) // whoever has come to the gap has the failure
-    return losing
-  }
-
-  async #loseUnfinished(fromSeq: number, toSeq: number, reason: LossReason): Promise<void> {
-    const from = Math.max(fromSeq, this.#lowSeq())
-    // From here on nothing is finished, and nothing in memory.
-    const known = Math.min(Math.max(from, this.#headSeq, this.#finishedSeq), toSeq)
-    for (let at = from; at < known; at += gapPieceMax) {
-      this.#stop.signal.throwIfAborted()
-      const ranges = await this.#unfinishedBetween(at, Math.min(at + gapPieceMax, known))
-      for (let i = 0; i < ranges.length; i += rangesMax)
-        await this.#context.recordDurably(gapReceipt(ranges.slice(i, i + rangesMax), reason, this.#clock.now()))
-    }
-    if (toSeq > known) await this.#context.recordDurably(gapReceipt([[known, toSeq]], reason, this.#clock.now()))
-  }
-
-  /** Whose receipt is gone counts as unfinished: it can't be known any more. */
-  async #unfinishedBetween(fromSeq: number, toSeq: number): Promise<SeqRange[]> {
-    const unfinished = new SeqSet(fromSeq, toSeq)
-    // Before the receipts are looked at, so that nothing slips through on its way from here to there.
-    for (const lane of this.#lanes.values()) lane.forEachQueued((seq) => unfinished.take([seq, seq + 1]))
-    await this.#receipts.finishedBetween(fromSeq, toSeq, (range) => unfinished.take(range))
-    return unfinished.ranges()
-  }
-
   #forgetResumed(): void {
     if (this.#headSeq < this.#resumedHead) return
     for (const [topic, position] of this.#resumed) if (position <= this.#headSeq) this.#resumed.delete(topic)
@@ -566,11 +532,6 @@ const gatherMsMax = 2
 /** How many lanes read the journal back at a time. */
 const readersMax = 4
 
-/** Of a gap, so many messages are looked at together. */
-const gapPieceMax = 1_000_000
-/** What one receipt names at most. */
-const rangesMax = 5000
-
 /** Where a topic stands after a receipt: lanes are in order, so all its messages below are finished. */
 function positionAfter(receipt: DeliveredReceipt | DeadReceipt | LostReceipt): number {
   switch (receipt.kind) {
@@ -581,11 +542,6 @@ function positionAfter(receipt: DeliveredReceipt | DeadReceipt | LostReceipt): n
     case 'lost':
       return (receipt.ranges.at(-1) as SeqRange)[1]
   }
-}
-
-/** Nobody knows the topics of what stood in a gap. */
-function gapReceipt(ranges: readonly SeqRange[], reason: LossReason, lostAt: number): LostReceipt {
-  return { kind: 'lost', topic: null, lostAt, reason, ranges }
 }
 
 function messagesIn(ranges: readonly SeqRange[]): number {

@@ -2,6 +2,7 @@ import { randomFillSync } from 'node:crypto'
 import { join } from 'node:path'
 import { codeOf, isSpaceExhausted } from '../base/errors.ts'
 import type { Disk, DiskFile } from './disk.ts'
+import { namesIn } from './disk-look.ts'
 
 /** What threads share of a reserve: its files, and how it stands. */
 export interface ReserveHandle {
@@ -295,15 +296,6 @@ function layoutOf(bytes: number): Layout {
 
 function pieceNames(pieces: number): string[] {
   return Array.from({ length: pieces }, (_, index) => String(index).padStart(2, '0'))
-}
-
-async function namesIn(disk: Disk, directory: string): Promise<string[]> {
-  try {
-    return await disk.list(directory)
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return []
-    throw error
-  }
 }
 
 async function unlinkIfThere(disk: Disk, path: string): Promise<void> {

@@ -1,3 +1,4 @@
+import { readStart } from './disk-look.ts'
 import type { Disk } from './disk.ts'
 import { parseSegmentHeader, segmentHeaderBytes } from './format.ts'
 import { JournalCorruptError } from './journal-errors.ts'
@@ -31,12 +32,6 @@ export async function deletePlainSpares(disk: Disk, directory: string, spares: s
 }
 
 async function isEncrypted(disk: Disk, path: string): Promise<boolean> {
-  const file = await disk.open(path, 'read')
-  try {
-    const bytes = Buffer.alloc(segmentHeaderBytes)
-    const parsed = parseSegmentHeader(bytes.subarray(0, await file.read(bytes, 0)))
-    return parsed.ok && parsed.header.encryption !== null
-  } finally {
-    await file.close()
-  }
+  const parsed = parseSegmentHeader(await readStart(disk, path, segmentHeaderBytes))
+  return parsed.ok && parsed.header.encryption !== null
 }

@@ -1,11 +1,12 @@
 import { join } from 'node:path'
 import { codeOf } from '../base/errors.ts'
 import { cursorKeyNames } from './cursor-file.ts'
+import { namesIn, readStart } from './disk-look.ts'
 import type { Disk } from './disk.ts'
 import { baseSeqOf, parseSegmentHeader, segmentHeaderBytes } from './format.ts'
 import type { KeyRing } from './key-ring.ts'
 import { quarantineFolder } from './quarantine.ts'
-import { isQuarantinedName, namesIn } from './quarantine-report.ts'
+import { isQuarantinedName } from './quarantine-report.ts'
 import { refuseUnencrypted, ringKey } from './segment-cipher.ts'
 
 /** A segment or a cursor of a data directory, and what it takes to read it. */
@@ -96,12 +97,6 @@ async function keyedFile(disk: Disk, path: string): Promise<KeyedFile | null> {
 }
 
 async function segmentKeyNames(disk: Disk, path: string): Promise<string[]> {
-  const file = await disk.open(path, 'read')
-  try {
-    const bytes = Buffer.alloc(segmentHeaderBytes)
-    const parsed = parseSegmentHeader(bytes.subarray(0, await file.read(bytes, 0)))
-    return parsed.ok ? [parsed.header.encryption?.keyName ?? ''] : []
-  } finally {
-    await file.close()
-  }
+  const parsed = parseSegmentHeader(await readStart(disk, path, segmentHeaderBytes))
+  return parsed.ok ? [parsed.header.encryption?.keyName ?? ''] : []
 }

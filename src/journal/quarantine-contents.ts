@@ -1,7 +1,8 @@
 import { join } from 'node:path'
+import { namesIn } from './disk-look.ts'
 import type { Disk } from './disk.ts'
 import { damagesListedMax, quarantineFolder } from './quarantine.ts'
-import { namesIn, readReport, reportSuffix } from './quarantine-report.ts'
+import { readReport, reportSuffix } from './quarantine-report.ts'
 
 /** What a quarantine holds. */
 export interface QuarantineContents {

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { codeOf } from '../base/errors.ts'
+import { namesIn, readStart } from './disk-look.ts'
 import type { Disk } from './disk.ts'
 import { parseSegmentHeader, segmentHeaderBytes } from './format.ts'
 import type { JournalDamage, QuarantineReport } from './quarantine.ts'
@@ -23,7 +23,7 @@ export interface SegmentIdentity {
 
 export async function segmentIdentity(disk: Disk, path: string): Promise<SegmentIdentity> {
   if ((await disk.sizeOf(path)) === null) return { uuid: null, isWhole: false }
-  const bytes = await readFrom(disk, path, segmentHeaderBytes)
+  const bytes = await readStart(disk, path, segmentHeaderBytes)
   const uuid = bytes.length < uuidOffset + uuidBytes ? null : bytes.toString('hex', uuidOffset, uuidOffset + uuidBytes)
   return { uuid, isWhole: parseSegmentHeader(bytes).ok }
 }
@@ -36,21 +36,11 @@ export async function reportsIn(disk: Disk, directory: string): Promise<(Quarant
   return reports
 }
 
-/** None when there is no such directory. */
-export async function namesIn(disk: Disk, directory: string): Promise<string[]> {
-  try {
-    return await disk.list(directory)
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return []
-    throw error
-  }
-}
-
 /** Null when there is none, or when it is not readable as one: somebody has edited it. */
 export async function readReport(disk: Disk, path: string): Promise<QuarantineReport | null> {
   const size = await disk.sizeOf(path)
   if (size === null) return null
-  const bytes = await readFrom(disk, path, size)
+  const bytes = await readStart(disk, path, size)
   try {
     return reportOf(JSON.parse(bytes.toString()))
   } catch {
@@ -75,15 +65,4 @@ function isDamage(value: unknown): value is JournalDamage {
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0
-}
-
-/** Up to so many of a file's first bytes. */
-async function readFrom(disk: Disk, path: string, bytesMax: number): Promise<Buffer> {
-  const file = await disk.open(path, 'read')
-  try {
-    const bytes = Buffer.alloc(bytesMax)
-    return bytes.subarray(0, await file.read(bytes, 0))
-  } finally {
-    await file.close()
-  }
 }

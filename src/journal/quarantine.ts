@@ -2,15 +2,9 @@ import { basename, join } from 'node:path'
 import { threadId } from 'node:worker_threads'
 import type { Clock } from '../base/clock.ts'
 import { codeOf } from '../base/errors.ts'
+import { namesIn } from './disk-look.ts'
 import type { Disk } from './disk.ts'
-import {
-  isQuarantinedName,
-  namesIn,
-  readReport,
-  reportSuffix,
-  reportsIn,
-  segmentIdentity,
-} from './quarantine-report.ts'
+import { isQuarantinedName, readReport, reportSuffix, reportsIn, segmentIdentity } from './quarantine-report.ts'
 import { SegmentChain } from './segment-chain.ts'
 
 /** The folder beside a journal's segments. */

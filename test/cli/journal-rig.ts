@@ -17,6 +17,7 @@ import type { Message } from '../../src/message/message.ts'
 import { openKeyRing } from '../../src/security/configured-key-ring.ts'
 import { filesBelow } from './data-directory.ts'
 import { TextOutput } from './text-output.ts'
+import { plainMessage } from '../message/plain-message.ts'
 
 const golden = join(import.meta.dirname, '..', 'journal', 'golden')
 export const goldenPath = (name: string): string => join(golden, name)
@@ -104,19 +105,5 @@ export function openMessages(directory: string, segmentBytes = 12 * 1024): Promi
 }
 
 export function textMessage(topic: string, value: string, more: Partial<Message> = {}): Message {
-  return {
-    topic,
-    value,
-    partition: null,
-    key: null,
-    headers: [],
-    timestamp: null,
-    acceptedAt: 1_700_000_000_000,
-    producer: null,
-    contentType: null,
-    traceparent: null,
-    tracestate: null,
-    idempotencyKey: null,
-    ...more,
-  }
+  return plainMessage({ topic, value, ...more })
 }

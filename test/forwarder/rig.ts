@@ -17,6 +17,7 @@ import { messageCodec } from '../../src/message/message-codec.ts'
 import { parseMessageId } from '../../src/message/message-id.ts'
 import type { Message } from '../../src/message/message.ts'
 import { Life } from './life.ts'
+import { plainMessage } from '../message/plain-message.ts'
 
 const quickOptions: ForwarderOptions = {
   batchBytesMax: 900 * 1024,
@@ -34,23 +35,8 @@ const quickOptions: ForwarderOptions = {
   checkpointInterval: 10,
 }
 
-/** A message with nothing but what a test is about. */
 export function message(topic: string, value: Buffer | string = '', parts: Partial<Message> = {}): Message {
-  return {
-    topic,
-    value,
-    partition: null,
-    key: null,
-    headers: [],
-    timestamp: null,
-    acceptedAt: 1_700_000_000_000,
-    producer: null,
-    contentType: null,
-    traceparent: null,
-    tracestate: null,
-    idempotencyKey: null,
-    ...parts,
-  }
+  return plainMessage({ topic, value, ...parts })
 }
 
 export interface RigOptions extends Partial<ForwarderOptions> {

@@ -4,6 +4,7 @@ import { UnavailableError } from '../../src/base/errors.ts'
 import { Appender, type Waiter } from '../../src/intake/appender.ts'
 import type { Message } from '../../src/message/message.ts'
 import { FakeSink } from './intake-harness.ts'
+import { plainMessage } from '../message/plain-message.ts'
 
 class Recorder implements Waiter {
   isGone = false
@@ -19,20 +20,7 @@ class Recorder implements Waiter {
   }
 }
 
-const message = (key: string): Message => ({
-  topic: 'a',
-  partition: null,
-  key,
-  value: null,
-  headers: [],
-  timestamp: null,
-  acceptedAt: 0,
-  producer: null,
-  contentType: null,
-  traceparent: null,
-  tracestate: null,
-  idempotencyKey: null,
-})
+const message = (key: string): Message => plainMessage({ topic: 'a', key, acceptedAt: 0 })
 
 const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1))
 

@@ -5,22 +5,10 @@ import { systemClock } from '../../src/base/clock.ts'
 import { FakeSink, IntakeHarness, codeOf, head, ndjson, ndjsonStream, post, resultsOf } from './intake-harness.ts'
 import type { Message } from '../../src/message/message.ts'
 import { chunked, chunkedEnd } from '../http/raw-http.ts'
+import { plainMessage } from '../message/plain-message.ts'
 
 const full = new UnavailableError('journal_full', 'it is full', { retryAfterSeconds: 5 })
-const message = (key: string): Message => ({
-  topic: 'a',
-  partition: null,
-  key,
-  value: null,
-  headers: [],
-  timestamp: null,
-  acceptedAt: 0,
-  producer: null,
-  contentType: null,
-  traceparent: null,
-  tracestate: null,
-  idempotencyKey: null,
-})
+const message = (key: string): Message => plainMessage({ topic: 'a', key, acceptedAt: 0 })
 const here = (): boolean => false
 
 describe('a waiting room', () => {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { decodeMessage, messageCodec, topicOf } from '../../src/message/message-codec.ts'
 import type { Bytes, Message, StoredMessage } from '../../src/message/message.ts'
 import { isTopicName } from '../../src/message/message.ts'
+import { plainMessage } from './plain-message.ts'
 
 /** Text of any code units: ASCII, beyond the BMP, surrogates that stand alone, and so long that it is measured. */
 const texts = fc.oneof(
@@ -32,20 +33,7 @@ const messages: fc.Arbitrary<Message> = fc.record({
   idempotencyKey: orNull(texts),
 })
 
-const plain: Message = {
-  topic: 'orders',
-  partition: null,
-  key: null,
-  value: null,
-  headers: [],
-  timestamp: null,
-  acceptedAt: 1_700_000_000_000,
-  producer: null,
-  contentType: null,
-  traceparent: null,
-  tracestate: null,
-  idempotencyKey: null,
-}
+const plain = plainMessage({ topic: 'orders' })
 
 /** What is expected back: text as UTF-8, in which a lone surrogate can only be U+FFFD. */
 function stored(message: Message, seq: number): StoredMessage {
