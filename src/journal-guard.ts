@@ -30,6 +30,8 @@ type GuardedJournal = Pick<
 > & { readonly end: { readonly nextSeq: number } }
 
 const lookMs = 1000
+/** Between two looks at the disk within that time. */
+const lookBytesMin = 64 * 1024
 /** With `drop-oldest`, the oldest messages go from this fill on, down to the other; for the disk, from 1 on. */
 const dropFrom = 0.95
 const dropTo = 0.85
@@ -58,6 +60,8 @@ export class JournalGuard implements MessageSink {
   #delivery: GuardedDelivery | null = null
   #giveUp: (seq: number) => Promise<void> = () => Promise.resolve()
   #space: DiskSpace | null = null
+  /** When the journal is as large as this, the free space is looked at before its time. */
+  #lookAgainAt = Number.POSITIVE_INFINITY
   #level: Level = 'normal'
   #passed: number | null = null
   #dropping = false
@@ -162,6 +166,11 @@ export class JournalGuard implements MessageSink {
   /** The journal has written a block. */
   grew(): void {
     this.#lookAtBytes()
+    // On a small disk the next look could come after it is full.
+    if (this.#journalOrThrow.bytes >= this.#lookAgainAt) {
+      this.#lookAgainAt = Number.POSITIVE_INFINITY
+      void this.#lookAtDisk()
+    }
   }
 
   /** A write to the journal has failed. */
@@ -277,6 +286,7 @@ export class JournalGuard implements MessageSink {
     const { freeBytes, totalBytes } = this.#space
     const freeMin = this.#freeMinBytes(totalBytes)
     this.#marks.update('disk', diskFill(freeBytes, freeMin))
+    this.#lookAgainAt = (this.#journal?.bytes ?? 0) + Math.max((freeBytes - freeMin) / 4, lookBytesMin)
     this.#tellLevel()
     // In the background: it may write for a while.
     this.#reserve.tend(freeBytes, freeMin, this.#clock.monotonic()).catch((error: unknown) => {

@@ -270,6 +270,23 @@ describe('by the disk', () => {
     expect(rig.journal.spares.at(-1)).toBe(true)
   })
 
+  test('a journal that grows fast on a small disk is refused in time, not at the next look', async () => {
+    const rig = await guarded('diskFreeMin: 10MiB, reserveBytes: 0', {
+      space: { freeBytes: 12 * MiB, totalBytes: 100 * MiB },
+    })
+    const looks = vi.spyOn(rig.disk, 'space').mockResolvedValue({ freeBytes: 9 * MiB, totalBytes: 100 * MiB })
+    looks.mockClear()
+    rig.journal.bytes = 500_000
+    rig.guard.grew()
+    expect(looks).not.toHaveBeenCalled()
+    rig.journal.bytes = 600_000
+    rig.guard.grew()
+    rig.guard.grew()
+    await vi.waitFor(() => expect(rig.guard.status().level).toBe('refuse-all'))
+    expect(looks).toHaveBeenCalledTimes(1)
+    expect(await rig.answer()).toBe('disk_full')
+  })
+
   test('of a large disk little must be free by default, and of a small one less', async () => {
     const GiB = 1024 * MiB
     const large = await guarded('', { space: { freeBytes: 18 * GiB, totalBytes: 1000 * GiB } })
